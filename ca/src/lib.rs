@@ -1,0 +1,1 @@
+//! Local root, leaf minting and cache, trust bundles.

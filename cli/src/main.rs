@@ -1,0 +1,3 @@
+//! The exeat binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Keep secrets, build credential injections, find secrets in streams.

@@ -1,0 +1,1 @@
+//! Durable truth: the journal of receipts, its views, and its verification.

@@ -1,0 +1,1 @@
+//! HTTP front door: accept, identify, intercept, drive the pipeline.

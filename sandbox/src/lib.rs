@@ -1,0 +1,1 @@
+//! exeat run: namespaces, DNS, environment.

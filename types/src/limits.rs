@@ -1,0 +1,59 @@
+//! Every bound of Exeat in one place, so that nothing waits or grows without one. Units are in the names.
+
+use std::time::Duration;
+
+/// Longest request or response head, in bytes.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most header fields in one head.
+pub const HEADER_FIELDS_MAX: usize = 128;
+/// Longest path and query, in bytes.
+pub const TARGET_BYTES_MAX: usize = 16 * 1024;
+/// Largest body that is read whole before a decision, unless the tool says less.
+pub const WHOLE_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// All bodies held whole at one moment, for the process.
+pub const WHOLE_BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Largest body that Pingora replays by itself; above it the buffered lane is taken.
+pub const REPLAY_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Deepest JSON that is read.
+pub const JSON_DEPTH_MAX: usize = 96;
+/// How far decompression may blow a response up before it is refused.
+pub const DECODE_RATIO_MAX: u64 = 1000;
+/// Decoded bytes that are always allowed, whatever the ratio.
+pub const DECODE_FREE_BYTES: u64 = 1024 * 1024;
+/// Shortest secret that custody keeps.
+pub const SECRET_BYTES_MIN: usize = 8;
+/// Largest secret that custody keeps.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Connections that one listener holds at a time.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// Idle upstream connections kept for reuse.
+pub const UPSTREAM_POOL_MAX: usize = 512;
+/// Leaves that the CA keeps.
+pub const LEAF_CACHE_MAX: usize = 4096;
+/// Receipts of refusals per agent and second before equal ones are counted in one record.
+pub const REFUSALS_PER_SECOND_MAX: u32 = 100;
+/// Records that may wait for one group commit.
+pub const JOURNAL_QUEUE_MAX: usize = 65_536;
+
+/// A client must finish its first head (or TLS hello) within this time.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A TLS handshake must end within this time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A kept-alive client connection may stay silent this long.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A request body must make progress within this time.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Name resolution must answer within this time.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connecting to upstream, TLS included, must end within this time.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Upstream must send the next byte within this time. Long polls and event streams send heartbeats well below it.
+pub const UPSTREAM_READ_TIMEOUT: Duration = Duration::from_secs(600);
+/// An idle upstream connection is closed after this time.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A command that yields a secret must end within this time.
+pub const SECRET_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long open calls may drain at shutdown.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// A record must be durable within this time, or the call is refused.
+pub const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
