@@ -28,7 +28,9 @@ pub fn canonical_json(value: &impl Serialize) -> Result<Vec<u8>, Malformed> {
 pub fn unique_json(bytes: &[u8]) -> Result<Value, Malformed> {
     let wrong = |e: serde_json::Error| Malformed::new("json", e.to_string());
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Unique { depth: 0 }.deserialize(&mut reader).map_err(wrong)?;
+    let value = Unique { depth: 0 }
+        .deserialize(&mut reader)
+        .map_err(wrong)?;
     reader.end().map_err(wrong)?;
     Ok(value)
 }
@@ -72,7 +74,9 @@ impl<'de> Visitor<'de> for Unique {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -85,7 +89,9 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Self { depth: self.depth + 1 })? {
+        while let Some(item) = seq.next_element_seed(Self {
+            depth: self.depth + 1,
+        })? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -94,9 +100,13 @@ impl<'de> Visitor<'de> for Unique {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = map.next_key::<String>()? {
-            let value = map.next_value_seed(Self { depth: self.depth + 1 })?;
+            let value = map.next_value_seed(Self {
+                depth: self.depth + 1,
+            })?;
             if members.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the name `{name}` stands twice")));
+                return Err(A::Error::custom(format_args!(
+                    "the name `{name}` stands twice"
+                )));
             }
             members.insert(name, value);
         }
@@ -111,7 +121,8 @@ mod tests {
     #[test]
     fn canonical_json_sorts_names_and_writes_numbers_as_rfc_8785_does() {
         // proves RFC 8785 section 3.2.2 and 3.2.3
-        let value: Value = serde_json::from_str(r#"{"b":[1.0,1e21,"\u000a"],"a":{"z":null,"y":true}}"#).unwrap();
+        let value: Value =
+            serde_json::from_str(r#"{"b":[1.0,1e21,"\u000a"],"a":{"z":null,"y":true}}"#).unwrap();
         let text = String::from_utf8(canonical_json(&value).unwrap()).unwrap();
         assert_eq!(text, r#"{"a":{"y":true,"z":null},"b":[1,1e+21,"\n"]}"#);
     }

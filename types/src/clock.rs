@@ -39,12 +39,22 @@ impl Timestamp {
     }
 }
 
+/// The last moment RFC 3339 can write, 9999-12-31T23:59:59.999Z; later ones print as this one.
+const PRINTED_MAX: u64 = 253_402_300_799_999;
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = i128::from(self.0).saturating_mul(1_000_000);
-        let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| fmt::Error)?;
+        let nanos = i128::from(self.0.min(PRINTED_MAX)).saturating_mul(1_000_000);
+        let moment =
+            OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_cause| fmt::Error)?;
         let (date, clock) = (moment.date(), moment.time());
-        write!(f, "{date}T{:02}:{:02}:{:02}", clock.hour(), clock.minute(), clock.second())?;
+        write!(
+            f,
+            "{date}T{:02}:{:02}:{:02}",
+            clock.hour(),
+            clock.minute(),
+            clock.second()
+        )?;
         write!(f, ".{:03}Z", clock.millisecond())
     }
 }
@@ -53,10 +63,13 @@ impl FromStr for Timestamp {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let wrong = |_| Malformed::new("time", "expected RFC 3339, such as `2026-01-31T12:00:00Z`");
-        let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(wrong)?.to_offset(UtcOffset::UTC);
+        let wrong =
+            |_cause| Malformed::new("time", "expected RFC 3339, such as `2026-01-31T12:00:00Z`");
+        let moment = OffsetDateTime::parse(text, &Rfc3339)
+            .map_err(wrong)?
+            .to_offset(UtcOffset::UTC);
         let millis = moment.unix_timestamp_nanos().div_euclid(1_000_000);
-        let before = |_| Malformed::new("time", "before 1970");
+        let before = |_cause| Malformed::new("time", "before 1970");
         Ok(Self(u64::try_from(millis).map_err(before)?))
     }
 }
@@ -69,7 +82,9 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -89,9 +104,14 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// Starts the monotonic clock at zero.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self {
+            start: std::time::Instant::now(),
+        }
     }
 }
 
@@ -102,7 +122,10 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
@@ -149,7 +172,14 @@ mod tests {
         let moment = Timestamp::from_millis(1_790_000_000_123);
         assert_eq!(moment.to_string(), "2026-09-21T14:13:20.123Z");
         assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
-        assert_eq!("2026-09-21T16:13:20.123+02:00".parse::<Timestamp>().unwrap(), moment);
+        assert_eq!(
+            "2026-09-21T16:13:20.123+02:00"
+                .parse::<Timestamp>()
+                .unwrap(),
+            moment
+        );
         assert!("yesterday".parse::<Timestamp>().is_err());
+        let end_of_time = Timestamp::from_millis(0).after(Duration::MAX);
+        assert_eq!(end_of_time.to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

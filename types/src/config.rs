@@ -34,7 +34,12 @@ impl<'a> Document<'a> {
     /// The top-level table.
     pub fn root(&self) -> Table<'_> {
         let table = self.root.get_ref();
-        Table { source: self.source, table, span: 0..0, asked: RefCell::default() }
+        Table {
+            source: self.source,
+            table,
+            span: 0..0,
+            asked: RefCell::default(),
+        }
     }
 }
 
@@ -51,14 +56,21 @@ impl<'a> Table<'a> {
     pub fn get(&self, key: &'static str) -> Option<Item<'a>> {
         self.asked.borrow_mut().push(key);
         let value = self.table.get(key)?;
-        Some(Item { source: self.source, value })
+        Some(Item {
+            source: self.source,
+            value,
+        })
     }
 
     /// The value of a key that must be there.
     pub fn need(&self, key: &'static str, report: &mut Report) -> Option<Item<'a>> {
         let found = self.get(key);
         if found.is_none() {
-            report.at(self.source, self.span.clone(), format!("missing key `{key}`"));
+            report.at(
+                self.source,
+                self.span.clone(),
+                format!("missing key `{key}`"),
+            );
         }
         found
     }
@@ -119,7 +131,11 @@ impl<'a> Item<'a> {
     }
 
     /// Reports a problem with this value.
-    pub fn problem<'r>(&self, report: &'r mut Report, message: impl Into<String>) -> &'r mut crate::Diagnostic {
+    pub fn problem<'r>(
+        &self,
+        report: &'r mut Report,
+        message: impl Into<String>,
+    ) -> &'r mut crate::Diagnostic {
         report.at(self.source, self.span(), message)
     }
 
@@ -138,7 +154,10 @@ impl<'a> Item<'a> {
     }
 
     /// Text that parses into a type of ours; what does not parse is reported here.
-    pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(&self, report: &mut Report) -> Option<T> {
+    pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        report: &mut Report,
+    ) -> Option<T> {
         match self.text(report)?.parse() {
             Ok(value) => Some(value),
             Err(problem) => {
@@ -155,7 +174,11 @@ impl<'a> Item<'a> {
             return Some(*value);
         }
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let listed = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let listed = names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let problem = self.problem(report, format!("expected one of {listed}, got `{text}`"));
         if let Some(near) = did_you_mean(text, names) {
             problem.help(format!("did you mean `{near}`?"));
@@ -201,7 +224,12 @@ impl<'a> Item<'a> {
             self.wrong_type(report, "a table");
             return None;
         };
-        Some(Table { source: self.source, table, span: self.span(), asked: RefCell::default() })
+        Some(Table {
+            source: self.source,
+            table,
+            span: self.span(),
+            asked: RefCell::default(),
+        })
     }
 
     /// Whether the value is a table.
@@ -235,13 +263,18 @@ impl<'a> Item<'a> {
                 None
             }
             DeValue::Array(array) => {
-                let items = array.iter().map(|value| Item { source, value }.json(report));
+                let items = array
+                    .iter()
+                    .map(|value| Item { source, value }.json(report));
                 items.collect::<Option<Vec<_>>>().map(Value::Array)
             }
             DeValue::Table(table) => {
                 let mut members = Map::new();
                 for (key, value) in table {
-                    members.insert(key.get_ref().to_string(), Item { source, value }.json(report)?);
+                    members.insert(
+                        key.get_ref().to_string(),
+                        Item { source, value }.json(report)?,
+                    );
                 }
                 Some(Value::Object(members))
             }
@@ -260,19 +293,38 @@ mod tests {
         let document = Document::parse(&source, &mut report);
         let root = document.root();
         assert!(root.get("agents").is_none());
-        assert!(root.need("name", &mut report).and_then(|item| item.text(&mut report)).is_none());
-        let inner = root.get("inner").and_then(|item| item.table(&mut report)).unwrap();
-        assert!(inner.get("flag").and_then(|item| item.flag(&mut report)).is_none());
+        assert!(
+            root.need("name", &mut report)
+                .and_then(|item| item.text(&mut report))
+                .is_none()
+        );
+        let inner = root
+            .get("inner")
+            .and_then(|item| item.table(&mut report))
+            .unwrap();
+        assert!(
+            inner
+                .get("flag")
+                .and_then(|item| item.flag(&mut report))
+                .is_none()
+        );
         inner.finish(&mut report);
         root.finish(&mut report);
-        let lines: Vec<_> = report.problems().iter().map(|p| (p.line_column().unwrap().0, p.message.clone())).collect();
+        let lines: Vec<_> = report
+            .problems()
+            .iter()
+            .map(|p| (p.line_column().unwrap().0, p.message.clone()))
+            .collect();
         let expect = [
             (2, "expected a string, got integer".to_owned()),
             (4, "expected true or false, got string".to_owned()),
             (1, "unknown key `agnets`".to_owned()),
         ];
         assert_eq!(lines, expect);
-        assert_eq!(report.problems()[2].help.as_deref(), Some("did you mean `agents`?"));
+        assert_eq!(
+            report.problems()[2].help.as_deref(),
+            Some("did you mean `agents`?")
+        );
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub struct Source {
 impl Source {
     /// Names a text.
     pub fn new(name: &str, text: &str) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self {
+            name: name.into(),
+            text: text.into(),
+        }
     }
 }
 
@@ -41,7 +44,13 @@ impl Diagnostic {
         let (source, span) = self.place.as_ref()?;
         let before = source.text.get(..span.start.min(source.text.len()))?;
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
         Some((line, column))
     }
 }
@@ -50,18 +59,36 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "error: {}", self.message)?;
         if let (Some((source, span)), Some((line, column))) = (&self.place, self.line_column()) {
-            let shown = source.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-            let rest = shown.chars().count().saturating_sub(column.saturating_sub(1)).max(1);
-            let wide = source.text.get(span.clone()).map_or(1, |text| text.chars().count());
+            let shown = source
+                .text
+                .lines()
+                .nth(line.saturating_sub(1))
+                .unwrap_or_default();
+            let rest = shown
+                .chars()
+                .count()
+                .saturating_sub(column.saturating_sub(1))
+                .max(1);
+            let wide = source
+                .text
+                .get(span.clone())
+                .map_or(1, |text| text.chars().count());
             let carets = "^".repeat(wide.clamp(1, rest));
-            let indent: String =
-                shown.chars().take(column.saturating_sub(1)).map(|c| if c == '\t' { c } else { ' ' }).collect();
+            let indent: String = shown
+                .chars()
+                .take(column.saturating_sub(1))
+                .map(|c| if c == '\t' { c } else { ' ' })
+                .collect();
             let number = line.to_string();
             let margin = " ".repeat(number.len());
             writeln!(f, "{margin}--> {}:{line}:{column}", source.name)?;
             writeln!(f, "{margin} |")?;
             writeln!(f, "{number} | {shown}")?;
-            let label = if self.label.is_empty() { String::new() } else { format!(" {}", self.label) };
+            let label = if self.label.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", self.label)
+            };
             writeln!(f, "{margin} | {indent}{carets}{label}")?;
             if let Some(help) = &self.help {
                 writeln!(f, "{margin} = help: {help}")?;
@@ -99,11 +126,18 @@ pub struct Report {
 impl Report {
     /// No problem yet.
     pub const fn new() -> Self {
-        Self { problems: Vec::new() }
+        Self {
+            problems: Vec::new(),
+        }
     }
 
     /// Adds a problem at a place.
-    pub fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn at(
+        &mut self,
+        source: &Source,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.push(Some((source.clone(), span)), message.into())
     }
 
@@ -113,7 +147,12 @@ impl Report {
     }
 
     fn push(&mut self, place: Option<(Source, Range<usize>)>, message: String) -> &mut Diagnostic {
-        self.problems.push(Diagnostic { place, message, label: String::new(), help: None });
+        self.problems.push(Diagnostic {
+            place,
+            message,
+            label: String::new(),
+            help: None,
+        });
         let last = self.problems.len().saturating_sub(1);
         #[expect(clippy::indexing_slicing, reason = "one was pushed on the line above")]
         &mut self.problems[last]
@@ -168,7 +207,8 @@ pub fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -
     let near = |name: &str| strsim::damerau_levenshtein(typed, name);
     let limit = (typed.chars().count() / 3).max(1);
     let best = known.into_iter().map(|name| (near(name), name)).min();
-    best.filter(|(distance, _)| *distance <= limit).map(|(_, name)| name)
+    best.filter(|(distance, _)| *distance <= limit)
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -36,9 +36,9 @@ impl Host {
             let inner = inner
                 .strip_suffix(']')
                 .ok_or_else(|| Malformed::new("host", "`[` without `]`"))?;
-            let address: Ipv6Addr = inner
-                .parse()
-                .map_err(|_| Malformed::new("host", "expected an IPv6 address in the brackets"))?;
+            let address: Ipv6Addr = inner.parse().map_err(|_cause| {
+                Malformed::new("host", "expected an IPv6 address in the brackets")
+            })?;
             return Ok(Self::Ip(IpAddr::V6(address)));
         }
         if text.is_empty() || text.len() > 253 {
@@ -48,8 +48,11 @@ impl Host {
             return Err(Malformed::new("host", "a trailing dot is not accepted"));
         }
         if looks_numeric(text) {
-            let address: Ipv4Addr = text.parse().map_err(|_| {
-                Malformed::new("host", "a numeric host must be four decimal numbers, such as 192.0.2.1")
+            let address: Ipv4Addr = text.parse().map_err(|_cause| {
+                Malformed::new(
+                    "host",
+                    "a numeric host must be four decimal numbers, such as 192.0.2.1",
+                )
             })?;
             return Ok(Self::Ip(IpAddr::V4(address)));
         }
@@ -81,7 +84,10 @@ fn label_ok(label: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let edge = |b: Option<&u8>| b.is_some_and(|&b| b != b'-');
     let bytes = label.as_bytes();
-    bytes.len() <= 63 && bytes.iter().all(|&b| plain(b)) && edge(bytes.first()) && edge(bytes.last())
+    bytes.len() <= 63
+        && bytes.iter().all(|&b| plain(b))
+        && edge(bytes.first())
+        && edge(bytes.last())
 }
 
 impl fmt::Display for Host {
@@ -119,11 +125,19 @@ impl Authority {
     /// RFC 9110 section 4.2.4 forbids user information here.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         if text.contains('@') {
-            return Err(Malformed::new("authority", "user information is not accepted"));
+            return Err(Malformed::new(
+                "authority",
+                "user information is not accepted",
+            ));
         }
-        let colon = text.rfind(':').filter(|&at| text.rfind(']').is_none_or(|end| at > end));
+        let colon = text
+            .rfind(':')
+            .filter(|&at| text.rfind(']').is_none_or(|end| at > end));
         let Some(at) = colon else {
-            return Ok(Self { host: Host::parse(text)?, port: None });
+            return Ok(Self {
+                host: Host::parse(text)?,
+                port: None,
+            });
         };
         let (host, port) = text.split_at(at);
         let port = port.strip_prefix(':').unwrap_or(port);
@@ -131,8 +145,11 @@ impl Authority {
         if port.is_empty() || port.starts_with('0') || !port.bytes().all(|b| b.is_ascii_digit()) {
             return Err(wrong());
         }
-        let port: u16 = port.parse().map_err(|_| wrong())?;
-        Ok(Self { host: Host::parse(host)?, port: Some(port) })
+        let port: u16 = port.parse().map_err(|_cause| wrong())?;
+        Ok(Self {
+            host: Host::parse(host)?,
+            port: Some(port),
+        })
     }
 }
 
@@ -178,7 +195,11 @@ impl Origin {
     /// Joins a scheme and an authority, with the scheme's default port where none was written.
     pub fn new(scheme: Scheme, authority: Authority) -> Self {
         let port = authority.port.unwrap_or(scheme.default_port());
-        Self { scheme, host: authority.host, port }
+        Self {
+            scheme,
+            host: authority.host,
+            port,
+        }
     }
 
     /// Parses `https://host[:port]`, with nothing behind it.
@@ -191,10 +212,16 @@ impl Origin {
         } else if let Some(rest) = text.strip_prefix("http://") {
             (Scheme::Http, rest)
         } else {
-            return Err(Malformed::new("origin", "expected `https://` or `http://` and a host"));
+            return Err(Malformed::new(
+                "origin",
+                "expected `https://` or `http://` and a host",
+            ));
         };
         if rest.contains(['/', '?', '#']) {
-            return Err(Malformed::new("origin", "expected nothing after host and port"));
+            return Err(Malformed::new(
+                "origin",
+                "expected nothing after host and port",
+            ));
         }
         Ok(Self::new(scheme, Authority::parse(rest)?))
     }
@@ -252,7 +279,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expect: Option<&str>) {
-        let got = Authority::parse(text).ok().map(|a| Origin::new(Scheme::Https, a).host_port());
+        let got = Authority::parse(text)
+            .ok()
+            .map(|a| Origin::new(Scheme::Https, a).host_port());
         assert_eq!(got.as_deref(), expect, "{text}");
     }
 
@@ -262,11 +291,36 @@ mod tests {
         check("api.github.com:8443", Some("api.github.com:8443"));
         check("192.0.2.1:80", Some("192.0.2.1:80"));
         check("[2001:DB8::1]", Some("[2001:db8::1]:443"));
-        check("[::ffff:169.254.169.254]:80", Some("[::ffff:169.254.169.254]:80"));
+        check(
+            "[::ffff:169.254.169.254]:80",
+            Some("[::ffff:169.254.169.254]:80"),
+        );
         for wrong in [
-            "", ":443", "a:", "a:0", "a:065", "a:65536", "a:+1", "user@a", "a.", "a..b", "-a", "a-.b", "0x7f.1",
-            "2130706433", "127.1", "0177.0.0.1", "127.0.0.01", "a b", "a/b", "[::1", "::1", "[::1]x", "a\u{e9}.com",
-            "[fe80::1%25lo]", "0x7f000001",
+            "",
+            ":443",
+            "a:",
+            "a:0",
+            "a:065",
+            "a:65536",
+            "a:+1",
+            "user@a",
+            "a.",
+            "a..b",
+            "-a",
+            "a-.b",
+            "0x7f.1",
+            "2130706433",
+            "127.1",
+            "0177.0.0.1",
+            "127.0.0.01",
+            "a b",
+            "a/b",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "a\u{e9}.com",
+            "[fe80::1%25lo]",
+            "0x7f000001",
         ] {
             check(wrong, None);
         }
@@ -274,8 +328,14 @@ mod tests {
 
     #[test]
     fn origins_print_without_the_default_port() {
-        assert_eq!(Origin::parse("https://A.example:443").unwrap().to_string(), "https://a.example");
-        assert_eq!(Origin::parse("http://a.example:8080").unwrap().authority(), "a.example:8080");
+        assert_eq!(
+            Origin::parse("https://A.example:443").unwrap().to_string(),
+            "https://a.example"
+        );
+        assert_eq!(
+            Origin::parse("http://a.example:8080").unwrap().authority(),
+            "a.example:8080"
+        );
         assert!(Origin::parse("https://a.example/").is_err());
         assert!(Origin::parse("ftp://a.example").is_err());
     }

@@ -40,6 +40,9 @@ pub struct Malformed {
 impl Malformed {
     /// Names the kind of value and what is wrong with it.
     pub fn new(what: &'static str, problem: impl Into<String>) -> Self {
-        Self { what, problem: problem.into() }
+        Self {
+            what,
+            problem: problem.into(),
+        }
     }
 }

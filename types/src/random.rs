@@ -10,6 +10,8 @@ use crate::DeviceFailure;
 /// When the generator fails; the caller refuses, it never falls back.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], DeviceFailure> {
     let mut out = [0u8; N];
-    SystemRandom::new().fill(&mut out).map_err(|_| DeviceFailure("no random bytes to be had"))?;
+    SystemRandom::new()
+        .fill(&mut out)
+        .map_err(|_cause| DeviceFailure("no random bytes to be had"))?;
     Ok(out)
 }

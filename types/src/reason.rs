@@ -119,8 +119,6 @@ reasons! {
     UpstreamBroken = "upstream-broken", 502, Upstream, true, "try again later, if the call may be repeated";
     /// The response could not be made safe to hand over
     ResponseUnsafe = "response-unsafe", 502, Upstream, false, "ask for an uncompressed response without ranges";
-    /// The gate is shutting down
-    ShuttingDown = "shutting-down", 503, Internal, true, "try again in a moment";
     /// Exeat failed inside, and therefore refused
     Internal = "internal", 500, Internal, true, "tell the operator the receipt id";
 }
@@ -133,7 +131,10 @@ impl Reason {
 
     /// The reason with this code.
     pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| reason.code() == code)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.code() == code)
     }
 }
 
@@ -164,7 +165,12 @@ mod tests {
     fn codes_are_unique_and_no_refusal_is_a_success_or_a_401() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(Reason::from_code(reason.code()), Some(*reason));
-            assert!(Reason::ALL.iter().skip(index + 1).all(|other| other.code() != reason.code()));
+            assert!(
+                Reason::ALL
+                    .iter()
+                    .skip(index + 1)
+                    .all(|other| other.code() != reason.code())
+            );
             assert!(reason.status() >= 400 && reason.status() != 401, "{reason}");
             assert!(!reason.title().is_empty() && !reason.hint().is_empty());
         }
