@@ -1,1 +1,35 @@
 //! Which tool is this, are its arguments valid, is it allowed, under which obligations.
+//!
+//! [`Policy::compile`] turns texts into one immutable [`Policy`]; the road then asks it three questions in order:
+//! [`Policy::find`], [`Found::check`], [`Policy::decide`]. This crate never sees a secret, does no IO, reads no clock,
+//! and has no path from an error to "allow". Read `policy.rs` next.
+
+pub mod address;
+mod arguments;
+mod bounded;
+mod cache;
+pub mod cases;
+mod cedar;
+mod check;
+mod context;
+mod decide;
+mod declare;
+mod engine;
+pub mod git;
+pub mod openapi;
+mod policy;
+mod push;
+mod route;
+mod rules;
+mod schema;
+mod tool;
+mod why;
+mod wire;
+
+pub use arguments::{Arguments, Body, Request, Violation};
+pub use cache::Cache;
+pub use decide::{Approve, Approver, Decision, Effect, Question, Remember};
+pub use policy::{Policy, Sources, World};
+pub use route::{Found, NotFound};
+pub use tool::{BodyNeed, Category, Protocol, Record, ResponseRules, Slot, Tool};
+pub use why::{Explanation, RuleSeen, Sight};

@@ -1,0 +1,274 @@
+//! Reading `tools/*.toml`: from text to checked [`Tool`]s, every problem reported at its place.
+//!
+//! Nothing here looks outside the one file, so that a file that did not change is not read twice.
+
+mod input;
+mod request_line;
+mod sections;
+
+use std::{ops::Range, sync::Arc};
+
+use exeat_types::{
+    CredentialId, Host, Origin, Report, Scheme, Source, ToolName,
+    config::{Document, Item, Table},
+    limits,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{BodyNeed, Protocol, Record, ResponseRules, Slot, Tool, tool::BodyRule};
+use request_line::RequestLine;
+
+/// A tool and where it was declared.
+#[derive(Clone)]
+pub(crate) struct Declared {
+    pub(crate) tool: Arc<Tool>,
+    pub(crate) source: Source,
+    pub(crate) name_at: Range<usize>,
+    pub(crate) request_at: Range<usize>,
+    pub(crate) credential_at: Option<Range<usize>>,
+}
+
+/// What `[api]` says for every tool of a file.
+struct Api<'a> {
+    name: String,
+    origin: Origin,
+    credential: Option<(CredentialId, Range<usize>)>,
+    slots: Vec<Slot>,
+    ranges: bool,
+    strict: bool,
+    definitions: Map<String, Value>,
+    /// The definitions under both names that a reference can use.
+    scope: Value,
+    definitions_item: Option<Item<'a>>,
+}
+
+/// Reads one file. What is wrong goes to the report, and the tool is left out.
+pub(crate) fn read(source: &Source, report: &mut Report) -> Vec<Declared> {
+    let document = Document::parse(source, report);
+    let root = document.root();
+    let api_table = root.need("api", report).and_then(|item| item.table(report));
+    let tools = root
+        .get("tool")
+        .map(|item| item.items(report))
+        .unwrap_or_default();
+    root.finish(report);
+    let Some(api_table) = api_table else {
+        return Vec::new();
+    };
+    let api = read_api(&api_table, report);
+    tools
+        .into_iter()
+        .filter_map(|item| read_tool(item, &api, report))
+        .collect()
+}
+
+fn read_api<'a>(table: &Table<'a>, report: &mut Report) -> Api<'a> {
+    let name = table.need("name", report);
+    let name = name.and_then(|item| {
+        let text = item.text(report)?;
+        match ToolName::new(text) {
+            Ok(name) => Some(name.to_string()),
+            Err(problem) => {
+                item.problem(report, problem.to_string());
+                None
+            }
+        }
+    });
+    let origin = table
+        .need("origin", report)
+        .and_then(|item| item.parse::<Origin>(report));
+    // A file without an origin is refused as a whole; this one stands in while the rest is checked.
+    let nowhere = || Origin {
+        scheme: Scheme::Https,
+        host: Host::Name("nowhere.invalid".into()),
+        port: 443,
+    };
+    let definitions_item = table.get("definitions");
+    let definitions = match definitions_item.and_then(|item| item.json(report)) {
+        Some(Value::Object(members)) => members,
+        Some(_) => {
+            definitions_item.map(|item| {
+                item.problem(report, "expected a table of schemas")
+                    .help(DEFINITIONS)
+            });
+            Map::new()
+        }
+        None => Map::new(),
+    };
+    let api = Api {
+        name: name.unwrap_or_else(|| "api".to_owned()),
+        origin: origin.unwrap_or_else(nowhere),
+        credential: credential(table, report),
+        slots: slots(table, report),
+        ranges: table
+            .get("ranges")
+            .and_then(|item| item.flag(report))
+            .unwrap_or(false),
+        strict: table
+            .get("strict")
+            .and_then(|item| item.flag(report))
+            .unwrap_or(false),
+        scope: json!({"definitions": definitions, "$defs": definitions}),
+        definitions,
+        definitions_item,
+    };
+    table.finish(report);
+    api
+}
+
+const DEFINITIONS: &str =
+    "write `[api.definitions.<name>]`, and `$ref = \"#/definitions/<name>\"` where it is used";
+
+fn read_tool(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<Declared> {
+    let table = item.table(report)?;
+    let name_item = table.need("name", report);
+    let name = name_item.and_then(|item| tool_name(item, api, report));
+    let request_item = table.need("request", report);
+    let line = request_item.and_then(|item| RequestLine::read(item, report));
+    let category = table
+        .need("category", report)
+        .and_then(|item| item.parse(report));
+    let description = table
+        .get("description")
+        .and_then(|item| item.text(report))
+        .unwrap_or_default();
+    let credential = credential(&table, report).or_else(|| api.credential.clone());
+    let mut slots = slots(&table, report);
+    slots.extend(api.slots.iter().cloned());
+    let ranges = table
+        .get("ranges")
+        .and_then(|item| item.flag(report))
+        .unwrap_or(api.ranges);
+    let record = table
+        .get("record")
+        .and_then(|item| item.word(report, &RECORDS));
+    let protocol = table
+        .get("protocol")
+        .and_then(|item| item.word(report, &PROTOCOLS));
+    let protocol = protocol.unwrap_or(Protocol::Http);
+    let body_max = table.get("body-max").and_then(|item| size(item, report));
+    let remove = response(&table, report);
+    let input_item = table.get("input");
+    let input = line.as_ref().and_then(|line| {
+        let tool = input::Context {
+            api,
+            line,
+            protocol,
+            slots: &slots,
+            at: table.span(),
+        };
+        input::read(&tool, input_item, table.source(), report)
+    });
+    table.finish(report);
+    let (name, line, input) = (name?, line?, input?);
+    let tool = Tool {
+        name,
+        category: category?,
+        description: description.to_owned(),
+        method: line.method,
+        origin: api.origin.clone(),
+        template: line.template,
+        credential: credential.as_ref().map(|(id, _)| id.clone()),
+        slots,
+        response: ResponseRules { remove },
+        ranges,
+        body_need: body_need(&input.body, body_max),
+        record: record.unwrap_or(Record::Arguments),
+        protocol,
+        input,
+    };
+    Some(Declared {
+        tool: Arc::new(tool),
+        source: table.source().clone(),
+        name_at: name_item?.span(),
+        request_at: request_item?.span(),
+        credential_at: credential.map(|(_, at)| at),
+    })
+}
+
+const RECORDS: [(&str, Record); 2] = [("arguments", Record::Arguments), ("digest", Record::Digest)];
+const PROTOCOLS: [(&str, Protocol); 1] = [("git", Protocol::Git)];
+
+fn tool_name(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<ToolName> {
+    match ToolName::new(&format!("{}.{}", api.name, item.text(report)?)) {
+        Ok(name) => Some(name),
+        Err(problem) => {
+            item.problem(report, problem.to_string());
+            None
+        }
+    }
+}
+
+fn credential(table: &Table<'_>, report: &mut Report) -> Option<(CredentialId, Range<usize>)> {
+    let item = table.get("credential")?;
+    Some((item.parse(report)?, item.span()))
+}
+
+fn slots(table: &Table<'_>, report: &mut Report) -> Vec<Slot> {
+    let Some(item) = table.get("slots") else {
+        return Vec::new();
+    };
+    item.items(report)
+        .into_iter()
+        .filter_map(|slot| slot.parse(report))
+        .collect()
+}
+
+fn response(table: &Table<'_>, report: &mut Report) -> Vec<String> {
+    let Some(response) = table.get("response").and_then(|item| item.table(report)) else {
+        return Vec::new();
+    };
+    let mut remove = Vec::new();
+    for pointer in response
+        .get("remove")
+        .map(|item| item.items(report))
+        .unwrap_or_default()
+    {
+        match pointer.text(report) {
+            Some(text) if text.starts_with('/') => remove.push(text.to_owned()),
+            Some(_) => {
+                let problem = pointer.problem(report, "expected a JSON pointer");
+                problem.help("a pointer begins with `/`, such as `/user/email`");
+            }
+            None => {}
+        }
+    }
+    response.finish(report);
+    remove
+}
+
+/// A size: a number of bytes, or text such as `64 KiB`.
+fn size(item: Item<'_>, report: &mut Report) -> Option<usize> {
+    let text = item.text(report)?;
+    let (digits, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let scale = match unit.trim() {
+        "B" => Some(1_usize),
+        "KiB" => Some(1024),
+        "MiB" => Some(1024 * 1024),
+        _ => None,
+    };
+    let bytes = scale.and_then(|scale| digits.parse::<usize>().ok()?.checked_mul(scale));
+    match bytes {
+        Some(bytes) if (1..=limits::WHOLE_BODIES_BYTES_MAX).contains(&bytes) => Some(bytes),
+        Some(_) => {
+            item.problem(report, "expected a size between 1 B and 256 MiB");
+            None
+        }
+        None => {
+            item.problem(report, "expected a size such as `64 KiB` or `8 MiB`");
+            None
+        }
+    }
+}
+
+fn body_need(body: &BodyRule, bytes_max: Option<usize>) -> BodyNeed {
+    match body {
+        BodyRule::Json(_) | BodyRule::Form(..) | BodyRule::GitPush => BodyNeed::Whole {
+            bytes_max: bytes_max.unwrap_or(limits::WHOLE_BODY_BYTES_MAX),
+        },
+        BodyRule::Absent | BodyRule::Multipart | BodyRule::Binary => BodyNeed::Streamed,
+    }
+}
