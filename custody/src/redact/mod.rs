@@ -1,0 +1,69 @@
+//! Redaction: finds the gate's secrets in what upstream sends, in every common encoding, while it streams.
+//!
+//! Owns the table of encodings, the matcher, the token formats, the streaming redactor and the decoders of content
+//! codings before it. It must never emit a byte of a match, never hold a byte longer than a match needs, and never let
+//! through what it cannot read: an unknown coding, a bomb or a malformed frame is [`Unsafe`]. Encrypted and archived
+//! content is out of reach. Read `patterns.rs` next, then `stream.rs`.
+
+mod decode;
+mod encodings;
+mod escapes;
+mod filter;
+mod formats;
+mod gzip;
+mod headers;
+mod patterns;
+mod stream;
+mod websocket;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub use decode::BodyScrubber;
+pub use patterns::Patterns;
+pub use stream::Stream;
+pub use websocket::WebSocketScrubber;
+
+/// How many redactions were made, by label: a credential's id, or the name of a token format.
+pub type Hits = BTreeMap<Arc<str>, u64>;
+
+/// What happens to strings that look like somebody's token, such as `ghp_...`, but are no known secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formats {
+    /// They are redacted; the default for calls that carry a credential.
+    Redact,
+    /// They pass.
+    Keep,
+}
+
+/// A response that cannot be made safe; the call ends with `response-unsafe` and nothing more is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsafe {
+    /// The content coding is none that can be read.
+    #[error("expected gzip, deflate, br, zstd or identity, got content coding `{0}`")]
+    UnknownCoding(String),
+    /// More codings are stacked than anybody needs.
+    #[error("more than {0} content codings are stacked")]
+    StackedCodings(usize),
+    /// The content grows beyond what decoding may produce.
+    #[error("the content expands too far under `{0}`")]
+    Expanding(&'static str),
+    /// The content is not what its coding says.
+    #[error("the content is not valid `{0}`")]
+    Corrupt(&'static str),
+    /// The content ends in the middle of its coding.
+    #[error("the content ends in the middle of `{0}`")]
+    Truncated(&'static str),
+    /// A WebSocket frame breaks a rule that redaction depends on.
+    #[error("WebSocket frame: {0}")]
+    Frame(&'static str),
+}
+
+/// A secret is too short to be told from ordinary text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the secret of `{label}` is shorter than {min} bytes, too short to be redacted")]
+pub struct TooShort {
+    /// The label it was given under.
+    pub label: String,
+    /// The shortest that is accepted.
+    pub min: usize,
+}
