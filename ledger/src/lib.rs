@@ -1,1 +1,62 @@
-//! Durable truth: the journal of receipts, its views, and its verification.
+//! Durable truth: the journal of receipts, what it adds up to, its index, its captures, and its verification.
+//!
+//! The journal is the only truth; everything else is made from it. A call may leave when its intent is durable, and every
+//! intent gets exactly one outcome, also after a crash. Nothing here ever holds the value of a credential, and nothing
+//! here decides about a call. Every byte is defined in `docs/RECEIPTS.md`. Read `journal.rs` next, then `scan.rs`.
+
+mod anchor;
+mod call;
+mod capture;
+mod effect;
+mod envelope;
+mod error;
+mod event;
+mod export;
+mod frame;
+mod journal;
+mod json;
+mod keeper;
+mod ledger;
+mod load;
+mod lock;
+mod merkle;
+mod note;
+mod open;
+mod queue;
+mod receipt;
+mod record;
+mod rows;
+mod scan;
+mod shared;
+mod state;
+mod storage;
+mod tail;
+mod tally;
+pub mod verify;
+mod views;
+mod writer;
+
+pub use anchor::Anchor;
+pub use call::{
+    ApprovalUse, CredentialUse, Ending, Intent, Outcome, Refusal, Reservation, Settlement,
+};
+pub use capture::CAPTURE_BYTES_MAX;
+pub use envelope::Envelope;
+pub use error::Error;
+pub use event::{
+    Alarm, Approval, ApprovalEvent, BudgetChange, Change, Checkpoint, Connection, CredentialChange,
+    Cut, Enrolment, PolicyChange, SelfTest, Sweep, TokenChange,
+};
+pub use frame::RECORD_BYTES_MAX;
+pub use json::COUNT_MAX;
+pub use ledger::Ledger;
+pub use merkle::{Tree, leaf_hash};
+pub use note::{Head, NoteKey};
+pub use open::{Devices, Options, Recovery};
+pub use queue::Durable;
+pub use receipt::{Decision, Entry, Filter, Receipt};
+pub use record::{Kind, Record, VERSION};
+pub use scan::Position;
+pub use state::{ApprovalState, Budget, Family, Progress, State};
+pub use storage::{Folder, Storage};
+pub use tail::Tail;
