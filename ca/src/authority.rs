@@ -1,0 +1,208 @@
+//! Leaves on demand: one key, one certificate per host, kept in a bounded cache.
+//!
+//! It signs for whatever host it is asked for; whether a host may be inspected is decided before. A certificate never
+//! outlives the root. Minting happens outside the lock.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use exeat_types::{Clock, Host, Timestamp, limits::LEAF_CACHE_MAX};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    SanType,
+};
+use rustls::{
+    ServerConfig,
+    crypto::ring::{default_provider, sign::any_ecdsa_type},
+    server::{NoServerSessionStorage, ResolvesServerCertUsingSni},
+    sign::{CertifiedKey, SigningKey, SingleCertAndKey},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::{
+    Error, Root,
+    key::{self, Pair},
+    root::{backdated, date, serial},
+};
+
+/// How long a leaf is valid.
+const LEAF_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A leaf with less than this left is made anew.
+const RENEW_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest common name (RFC 5280 appendix A, ub-common-name); longer hosts stand in the SAN alone.
+const COMMON_NAME_MAX: usize = 64;
+
+/// Mints leaves under one root.
+pub struct Authority {
+    root: Arc<Root>,
+    clock: Arc<dyn Clock>,
+    pair: Pair,
+    tls_key: Arc<dyn SigningKey>,
+    template: ServerConfig,
+    cache: Mutex<Cache>,
+}
+
+impl Authority {
+    /// Starts with a fresh leaf key and an empty cache.
+    ///
+    /// # Errors
+    /// When no key can be generated or TLS cannot be set up.
+    pub fn new(root: Arc<Root>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let (pair, secret) = Pair::generate()?;
+        let pkcs8 = PrivatePkcs8KeyDer::from(key::bytes(&secret));
+        let tls_key = any_ecdsa_type(&PrivateKeyDer::Pkcs8(pkcs8)).map_err(Error::Tls)?;
+        let cache = Mutex::new(Cache::new(LEAF_CACHE_MAX));
+        Ok(Self {
+            root,
+            clock,
+            pair,
+            tls_key,
+            template: template()?,
+            cache,
+        })
+    }
+
+    /// The root that signs.
+    pub fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
+    /// The TLS settings for a server that is this host: its certificate, TLS 1.2 and 1.3, ALPN h2 and http/1.1.
+    ///
+    /// # Errors
+    /// When the root has expired or the certificate cannot be made.
+    pub fn server_config(&self, host: &Host) -> Result<Arc<ServerConfig>, Error> {
+        let now = self.clock.now();
+        if let Some(config) = self.lock().find(host, now) {
+            return Ok(config);
+        }
+        let leaf = self.mint(host, now)?;
+        let config = Arc::clone(&leaf.config);
+        self.lock().keep(host.clone(), leaf);
+        Ok(config)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mint(&self, host: &Host, now: Timestamp) -> Result<Leaf, Error> {
+        let end = self.root.not_after();
+        if now >= end {
+            return Err(Error::RootExpired { at: end });
+        }
+        let not_after = now.after(LEAF_LIFE).min(end);
+        let der = self.certificate(host, backdated(now).max(self.root.not_before()), not_after)?;
+        let chain = vec![der, self.root.certificate_der().clone()];
+        let certified = CertifiedKey::new(chain, Arc::clone(&self.tls_key));
+        let mut config = self.template.clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        // A leaf that ends with the root cannot be renewed, so it is used to its end.
+        let renew = if not_after == end {
+            end
+        } else {
+            now.after(LEAF_LIFE - RENEW_BEFORE)
+        };
+        Ok(Leaf {
+            config: Arc::new(config),
+            renew,
+        })
+    }
+
+    fn certificate(
+        &self,
+        host: &Host,
+        not_before: Timestamp,
+        not_after: Timestamp,
+    ) -> Result<CertificateDer<'static>, Error> {
+        let failed = |source| Error::Leaf {
+            host: host.clone(),
+            source,
+        };
+        let (text, san) = match host {
+            Host::Name(name) => {
+                let ascii = name.as_ref().try_into().map_err(failed)?;
+                (name.to_string(), SanType::DnsName(ascii))
+            }
+            Host::Ip(address) => (address.to_string(), SanType::IpAddress(*address)),
+        };
+        let mut params = CertificateParams::default();
+        params.not_before = date(not_before)?;
+        params.not_after = date(not_after)?;
+        params.serial_number = Some(serial()?);
+        params.subject_alt_names = vec![san];
+        params.distinguished_name = DistinguishedName::new();
+        if text.len() <= COMMON_NAME_MAX {
+            params.distinguished_name.push(DnType::CommonName, text);
+        }
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        Ok(self.root.sign(&params, &self.pair).map_err(failed)?.into())
+    }
+}
+
+/// What the settings of all hosts share: versions, ALPN and one ticket key, so that a session resumes on any of them
+/// for which the client asks again (rustls holds a ticket to its server name, RFC 6066 section 3).
+fn template() -> Result<ServerConfig, Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Tls)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(Error::Tls)?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+#[derive(Clone)]
+struct Leaf {
+    config: Arc<ServerConfig>,
+    renew: Timestamp,
+}
+
+/// The most recently used leaves, in two generations: when the young one is full it becomes the old one, and what was
+/// not asked for since is dropped. INVARIANT: never more than `max` leaves.
+struct Cache {
+    max: usize,
+    young: HashMap<Host, Leaf>,
+    old: HashMap<Host, Leaf>,
+}
+
+impl Cache {
+    fn new(max: usize) -> Self {
+        Self {
+            max,
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }
+    }
+
+    fn find(&mut self, host: &Host, now: Timestamp) -> Option<Arc<ServerConfig>> {
+        if let Some(leaf) = self.young.get(host) {
+            return (now < leaf.renew).then(|| Arc::clone(&leaf.config));
+        }
+        let leaf = self.old.remove(host).filter(|leaf| now < leaf.renew)?;
+        let config = Arc::clone(&leaf.config);
+        self.keep(host.clone(), leaf);
+        Some(config)
+    }
+
+    fn keep(&mut self, host: Host, leaf: Leaf) {
+        self.old.remove(&host);
+        if self.young.len() >= (self.max / 2).max(1) && !self.young.contains_key(&host) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(host, leaf);
+    }
+}
+
+#[cfg(test)]
+#[path = "authority_tests.rs"]
+mod tests;
