@@ -1,1 +1,77 @@
-//! The order of the stages and the stage types.
+//! The road: one pass, top to bottom. Each stage consumes the type of the stage before it and is the only maker of its
+//! own, so skipping a stage does not compile. Nothing here knows Pingora or MCP; front doors call [`admit`] and then
+//! drive the [`Exchange`] they get.
+//!
+//! INVARIANT: no error path leads to "allow"; every accepted call ends in exactly one receipt.
+
+mod call;
+mod check;
+mod decide;
+mod egress;
+mod error;
+mod exchange;
+mod gate;
+mod grant;
+mod identity;
+mod inject;
+mod metrics;
+mod obtain;
+mod path;
+mod receipt;
+mod record;
+mod refusal;
+mod resolve;
+mod response;
+
+pub use call::{Agent, BodyKind, Call, Inbound};
+pub use check::BodySource;
+pub use egress::{Network, Upstream};
+pub use error::Error;
+pub use exchange::{Exchange, Last};
+pub use exeat_ledger::Ending;
+pub use gate::{Gate, Parts, Rules, Stage, StageObserver};
+pub use inject::{Admitted, Outgoing, OutgoingBody};
+pub use metrics::Metrics;
+pub use path::canonical_path;
+pub use refusal::Refusal;
+
+use std::sync::Arc;
+
+/// Takes a request down the road to the point where it may leave.
+///
+/// # Errors
+/// A [`Refusal`] that is already receipted, ready to be shown to the agent.
+///
+/// # Cancel safety
+/// Dropping the future before the receipt is opened leaves nothing behind; dropping it later closes the receipt.
+pub async fn admit(
+    gate: &Arc<Gate>,
+    inbound: Inbound,
+    body: &mut impl BodySource,
+) -> Result<Admitted, Refusal> {
+    let call = call::accept(gate, inbound)?;
+    let facts = record::Facts::of(&call);
+    match travel(gate, call, body).await {
+        Ok(admitted) => Ok(admitted),
+        Err(refused) => Err(record::refuse(gate, &facts, *refused)),
+    }
+}
+
+async fn travel(
+    gate: &Arc<Gate>,
+    call: Call,
+    body: &mut impl BodySource,
+) -> Result<Admitted, Box<record::Refused>> {
+    let matched = resolve::resolve(call)?;
+    let checked = check::check(gate, matched, body).await?;
+    let permitted = decide::decide(checked)?;
+    gate.reached(Stage::Decided);
+    let granted = grant::grant(permitted)?;
+    let recorded = record::open(gate, granted).await?;
+    gate.reached(Stage::Recorded);
+    let equipped = obtain::obtain(gate, recorded).await?;
+    gate.reached(Stage::Equipped);
+    let admitted = inject::inject(equipped)?;
+    gate.reached(Stage::Admitted);
+    Ok(admitted)
+}

@@ -1,1 +1,26 @@
-//! HTTP front door: accept, identify, intercept, drive the pipeline.
+//! HTTP front door: accept, identify, intercept, and drive the pipeline through Pingora. It knows HTTP and TLS and
+//! decides nothing: a yes comes only from [`exeat_pipeline::admit`].
+//!
+//! Life of a connection: `accept.rs` -> `sniff.rs` -> (`connect.rs`) -> `intercept.rs` -> `framing/` -> `stream.rs` ->
+//! Pingora -> `hooks.rs` -> `peer.rs`.
+
+mod accept;
+mod connect;
+mod door;
+mod error;
+pub mod framing;
+mod hooks;
+mod identify;
+mod intercept;
+mod lane;
+mod peer;
+mod receive;
+mod refuse;
+mod sniff;
+mod stream;
+mod target;
+mod upgrade;
+
+pub use accept::Proxy;
+pub use door::{Door, Mode, Options};
+pub use error::Error;

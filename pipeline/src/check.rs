@@ -1,0 +1,174 @@
+//! Stage 6: are the arguments valid? Reads the body whole where the tool needs it, and holds it within the limits.
+
+use std::{future::Future, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use exeat_policy::{Arguments, Body, BodyNeed, Found, Request, Tool, Violation};
+use exeat_types::{Digest, Reason, limits};
+use http::header;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{BodyKind, Call, Gate, record::Refused, resolve::Matched};
+
+/// Where the bytes of a request body come from.
+pub trait BodySource: Send {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// When the client broke off, was too slow, or sent something that is not a body.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Reason>> + Send;
+}
+
+/// A body that was read whole, with its digest and its share of the process's memory.
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    pub(crate) digest: Digest,
+    pub(crate) _share: Share,
+}
+
+/// The part of the process-wide allowance that a body holds.
+#[derive(Default)]
+pub(crate) struct Share(Vec<OwnedSemaphorePermit>);
+
+/// A call whose arguments fit the tool's schema. Built only in this file.
+pub(crate) struct Checked {
+    pub(crate) call: Call,
+    pub(crate) tool: Arc<Tool>,
+    pub(crate) arguments: Arguments,
+    pub(crate) body: CheckedBody,
+}
+
+/// The body after the check.
+pub(crate) enum CheckedBody {
+    Absent,
+    Whole(Whole),
+    Streamed,
+}
+
+/// Reads what must be read and checks the arguments.
+pub(crate) async fn check(
+    gate: &Gate,
+    matched: Matched,
+    source: &mut impl BodySource,
+) -> Result<Checked, Box<Refused>> {
+    let Matched { call, found } = matched;
+    let tool = Arc::clone(&found.tool);
+    let body = match (call.body, &tool.body_need) {
+        (BodyKind::Absent, _) => CheckedBody::Absent,
+        (_, BodyNeed::Streamed) => CheckedBody::Streamed,
+        (kind, BodyNeed::Whole { bytes_max }) => {
+            let read = read_whole(gate, &call, kind, *bytes_max, source).await;
+            CheckedBody::Whole(read.map_err(|refused| refused.of(&tool))?)
+        }
+    };
+    match examine(&found, &call, &body) {
+        Ok(arguments) => Ok(Checked {
+            call,
+            tool,
+            arguments,
+            body,
+        }),
+        Err(violations) => {
+            Err(Refused::early(Reason::ArgumentsInvalid, sentence(&tool, &violations)).of(&tool))
+        }
+    }
+}
+
+fn examine(found: &Found, call: &Call, body: &CheckedBody) -> Result<Arguments, Vec<Violation>> {
+    // A credential's own query parameter is custody's to judge; policy sees the rest.
+    let query = call
+        .query
+        .as_deref()
+        .map(|query| call.rules.custody.arguments_of(&call.origin, query));
+    found.check(&Request {
+        method: &call.method,
+        origin: &call.origin,
+        path: &call.path,
+        query: query.as_deref().filter(|query| !query.is_empty()),
+        headers: &call.headers,
+        body: match body {
+            CheckedBody::Absent => Body::Absent,
+            CheckedBody::Whole(whole) => Body::Whole(&whole.bytes),
+            CheckedBody::Streamed => Body::Streamed,
+        },
+    })
+}
+
+fn sentence(tool: &Tool, violations: &[Violation]) -> String {
+    let list: Vec<String> = violations
+        .iter()
+        .map(|v| format!("{}: {}", v.place, v.problem))
+        .collect();
+    format!("`{}` was not called: {}", tool.name, list.join("; "))
+}
+
+async fn read_whole(
+    gate: &Gate,
+    call: &Call,
+    kind: BodyKind,
+    bytes_max: usize,
+    source: &mut impl BodySource,
+) -> Result<Whole, Box<Refused>> {
+    let coded = call
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|v| v != "identity");
+    if coded {
+        // SECURITY: a compressed body would pass the schema unseen.
+        let detail = "this tool takes no compressed body";
+        return Err(Refused::early(Reason::ArgumentsInvalid, detail));
+    }
+    let too_large = || {
+        Refused::early(
+            Reason::BodyTooLarge,
+            format!("this tool takes at most {bytes_max} bytes"),
+        )
+    };
+    if let BodyKind::Length(length) = kind
+        && usize::try_from(length).map_or(true, |length| length > bytes_max)
+    {
+        return Err(too_large());
+    }
+    let mut share = Share::default();
+    let mut read = BytesMut::new();
+    loop {
+        let chunk = source.next().await;
+        let chunk =
+            chunk.map_err(|reason| Refused::early(reason, "the body did not arrive whole"))?;
+        let Some(chunk) = chunk else { break };
+        if read.len().saturating_add(chunk.len()) > bytes_max {
+            return Err(too_large());
+        }
+        share.grow(gate, chunk.len())?;
+        read.extend_from_slice(&chunk);
+    }
+    let bytes = read.freeze();
+    let digest = Digest::of(&bytes);
+    Ok(Whole {
+        bytes,
+        digest,
+        _share: share,
+    })
+}
+
+impl Share {
+    /// The unit of the allowance: one permit is one KiB.
+    const UNIT: usize = 1024;
+
+    pub(crate) const fn permits() -> usize {
+        limits::WHOLE_BODIES_BYTES_MAX / Self::UNIT
+    }
+
+    fn grow(&mut self, gate: &Gate, bytes: usize) -> Result<(), Box<Refused>> {
+        let units = u32::try_from(bytes.div_ceil(Self::UNIT)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&gate.bodies).try_acquire_many_owned(units);
+        let busy = |_| {
+            Refused::early(
+                Reason::BodiesBusy,
+                "the gate holds as many bodies as it may",
+            )
+        };
+        self.0.push(permit.map_err(busy)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Stage 11: the credential goes in. [`Admitted`] is the only request that may leave, and it is made only here.
+
+use bytes::Bytes;
+use exeat_types::{Reason, limits};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use crate::{
+    Exchange, Upstream,
+    check::{CheckedBody, Share},
+    obtain::Equipped,
+    record::Refused,
+};
+
+/// A request that may leave, and the exchange that follows it to its end.
+pub struct Admitted {
+    /// What is written to the wire.
+    pub outgoing: Outgoing,
+    /// What accompanies it.
+    pub exchange: Exchange,
+}
+
+/// The exact request for upstream. Holds secrets in header values that are marked sensitive.
+pub struct Outgoing {
+    /// Where it goes.
+    pub upstream: Upstream,
+    /// The method.
+    pub method: Method,
+    /// Canonical path and query.
+    pub target: String,
+    /// Every header field but those of framing and connection.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: OutgoingBody,
+    /// Whether it asks to become a WebSocket.
+    pub upgrade: bool,
+    _share: Share,
+}
+
+/// The body of an admitted request.
+#[derive(Debug, Clone)]
+pub enum OutgoingBody {
+    /// None.
+    Absent,
+    /// These bytes.
+    Whole(Bytes),
+    /// The bytes that the client sends, as they come.
+    Streamed,
+}
+
+/// Applies what custody prepared.
+pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
+    let Equipped {
+        checked,
+        mut open,
+        upstream,
+        prepared,
+    } = equipped;
+    let call = checked.call;
+    let mut headers = call.headers;
+    let credentialed = prepared.used.is_some();
+    for (name, value) in prepared.headers {
+        headers.remove(&name);
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+    if credentialed && !checked.tool.ranges {
+        // SECURITY: a secret fetched byte by byte would pass any redactor.
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
+    }
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    let query = prepared.query.unwrap_or(call.query);
+    let target = match query {
+        Some(query) => format!("{}?{query}", call.path),
+        None => call.path,
+    };
+    let (body, share) = match checked.body {
+        CheckedBody::Absent => (OutgoingBody::Absent, Share::default()),
+        CheckedBody::Streamed => (OutgoingBody::Streamed, Share::default()),
+        CheckedBody::Whole(whole) => (
+            OutgoingBody::Whole(prepared.body.unwrap_or(whole.bytes)),
+            whole._share,
+        ),
+    };
+    if target.len() > limits::TARGET_BYTES_MAX.saturating_mul(2) {
+        let detail = "the target is too long with its credential";
+        return Err(Refused::late(open, Reason::MalformedRequest, detail));
+    }
+    open.leaves();
+    let exchange = Exchange::new(crate::exchange::Start {
+        open,
+        custody: std::sync::Arc::clone(&call.rules.custody),
+        method: call.method.clone(),
+        tool: checked.tool,
+    });
+    let outgoing = Outgoing {
+        upstream,
+        method: call.method,
+        target,
+        headers,
+        body,
+        upgrade: call.upgrade,
+        _share: share,
+    };
+    Ok(Admitted { outgoing, exchange })
+}
+
+impl Outgoing {
+    /// The field names that a front door manages itself: framing and the connection.
+    pub const MANAGED: [HeaderName; 6] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TE,
+    ];
+}

@@ -1,0 +1,169 @@
+//! An open receipt, as a value: whoever holds it owes the ledger exactly one outcome, and dropping it pays that debt.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use exeat_ledger::{Alarm, Ending, Outcome};
+use exeat_policy::Tool;
+use exeat_types::{CallId, Digest, Reason, ToolName};
+
+use crate::{Gate, Stage, record::Facts};
+
+/// How a call ended, as the exchange saw it.
+pub(crate) struct Closing {
+    pub(crate) ending: Ending,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) status: Option<u16>,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) request_digest: Option<Digest>,
+    pub(crate) response_digest: Option<Digest>,
+    pub(crate) redactions: BTreeMap<String, u64>,
+}
+
+impl Closing {
+    /// An end without anything to tell of the exchange.
+    pub(crate) const fn short(ending: Ending, reason: Reason) -> Self {
+        Self {
+            ending,
+            reason: Some(reason),
+            status: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            request_digest: None,
+            response_digest: None,
+            redactions: BTreeMap::new(),
+        }
+    }
+}
+
+/// An open receipt. Dropping it closes it as cut: a panic, a timeout or a lost client cannot leave it open.
+pub(crate) struct Open {
+    gate: Arc<Gate>,
+    facts: Facts,
+    tool: ToolName,
+    rules: Vec<String>,
+    left: Option<Duration>,
+    answered: Option<Duration>,
+    closed: bool,
+}
+
+impl Open {
+    pub(crate) fn new(gate: Arc<Gate>, facts: Facts, tool: &Tool, rules: Vec<String>) -> Self {
+        gate.metrics.opened();
+        let tool = tool.name.clone();
+        Self {
+            gate,
+            facts,
+            tool,
+            rules,
+            left: None,
+            answered: None,
+            closed: false,
+        }
+    }
+
+    pub(crate) const fn call(&self) -> CallId {
+        self.facts.id
+    }
+
+    pub(crate) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// A placeholder in the wrong place is somebody trying to get at a credential: the operator hears of it.
+    pub(crate) fn alarm(&self, place: &str) {
+        tracing::warn!(
+            call = %self.facts.id, agent = %self.facts.agent.id, tool = %self.tool, place,
+            "a placeholder was used outside its slot"
+        );
+        // The alarm rides the next group commit; the refusal does not wait for it.
+        drop(self.gate.ledger.alarm(Alarm {
+            agent: Some(self.facts.agent.id.clone()),
+            alarm: "placeholder-misused".to_owned(),
+            call: Some(self.facts.id),
+            detail: place.to_owned(),
+        }));
+    }
+
+    /// The request leaves.
+    pub(crate) fn leaves(&mut self) {
+        let after = self.elapsed();
+        self.gate.metrics.left(after);
+        self.left = Some(after);
+    }
+
+    /// Upstream answered.
+    pub(crate) fn answers(&mut self) {
+        self.answered = Some(self.elapsed());
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.gate
+            .clock
+            .monotonic()
+            .saturating_sub(self.facts.started)
+    }
+
+    /// The intent was never written, so there is nothing to close.
+    pub(crate) fn forget(mut self) {
+        self.closed = true;
+        self.gate.metrics.forgotten();
+    }
+
+    /// Closes the receipt.
+    pub(crate) fn close(mut self, closing: Closing) {
+        self.write(closing);
+    }
+
+    fn write(&mut self, closing: Closing) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let whole = self.elapsed();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut durations_us = BTreeMap::new();
+        for (name, time) in [
+            ("left", self.left),
+            ("answered", self.answered),
+            ("ended", Some(whole)),
+        ] {
+            if let Some(time) = time {
+                durations_us.insert(name.to_owned(), micros(time));
+            }
+        }
+        let redactions: u64 = closing.redactions.values().sum();
+        let bytes = (closing.request_bytes, closing.response_bytes);
+        self.gate
+            .metrics
+            .ended(closing.ending.name(), whole, bytes, redactions);
+        tracing::info!(
+            call = %self.facts.id, agent = %self.facts.agent.id, tool = %self.tool,
+            method = %self.facts.method, origin = %self.facts.origin, decision = "allowed",
+            result = closing.ending.name(), reason = closing.reason.map(Reason::code), status = closing.status,
+            rules = ?self.rules, request_bytes = bytes.0, response_bytes = bytes.1, redactions,
+            left_us = self.left.map(micros), answered_us = self.answered.map(micros), ended_us = micros(whole),
+            "call ended"
+        );
+        // The outcome rides the next group commit; if it is lost, the sweep closes the call as unknown.
+        drop(self.gate.ledger.outcome(Outcome {
+            call: self.facts.id,
+            durations_us,
+            reason: closing.reason,
+            redactions: closing.redactions,
+            request_bytes: closing.request_bytes,
+            request_digest: closing.request_digest,
+            response_bytes: closing.response_bytes,
+            response_digest: closing.response_digest,
+            result: closing.ending,
+            settled: None,
+            status: closing.status,
+        }));
+        self.gate.reached(Stage::Closed);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.write(Closing::short(Ending::Cut, Reason::Internal));
+    }
+}

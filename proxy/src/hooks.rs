@@ -1,0 +1,376 @@
+//! Pingora's hooks, thin: each calls one step of the pipeline and translates. They run in this order: `request_filter`,
+//! `upstream_peer`, `upstream_request_filter`, `request_body_filter`, `upstream_response_filter`,
+//! `response_body_filter`, `response_trailer_filter`, `logging`.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use exeat_pipeline::{Ending, Exchange, Gate, Last, Outgoing, OutgoingBody, Refusal};
+use exeat_types::Reason;
+use http::{HeaderMap, header};
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
+    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
+    upstreams::peer::HttpPeer,
+};
+
+use crate::{lane, peer, receive, refuse};
+
+/// The proxy's hooks.
+pub(crate) struct Hooks {
+    gate: Arc<Gate>,
+}
+
+/// One request's state between hooks.
+#[derive(Default)]
+pub(crate) struct Context {
+    outgoing: Option<Outgoing>,
+    exchange: Option<Exchange>,
+    body_sent: bool,
+    failed: Option<Reason>,
+}
+
+impl Hooks {
+    pub(crate) const fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Hooks {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    /// Without this override Pingora would add its compression module.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    fn allow_spawning_subrequest(&self, _: &Session, _: &Context) -> bool {
+        true
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let admitted = match lane::take(session) {
+            Some(admitted) => admitted,
+            None => match receive::receive(&self.gate, session).await {
+                Ok(admitted) => {
+                    if let OutgoingBody::Whole(body) = &admitted.outgoing.body
+                        && session.as_ref().retry_buffer_truncated()
+                    {
+                        let body = body.clone();
+                        return lane::send(session, admitted, body).await.map(|()| true);
+                    }
+                    receive::tell_to_go_on(session).await?;
+                    admitted
+                }
+                Err(refusal) => return refuse::answer(session, &refusal).await.map(|()| true),
+            },
+        };
+        ctx.outgoing = Some(admitted.outgoing);
+        ctx.exchange = Some(admitted.exchange);
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let outgoing = ctx
+            .outgoing
+            .as_ref()
+            .ok_or_else(|| stop(Reason::Internal))?;
+        Ok(Box::new(peer::peer(outgoing)))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let outgoing = ctx
+            .outgoing
+            .as_ref()
+            .ok_or_else(|| stop(Reason::Internal))?;
+        ctx.body_sent = false;
+        if let Some(exchange) = &mut ctx.exchange {
+            exchange.restart();
+        }
+        write_outgoing(request, outgoing)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(outgoing) = &ctx.outgoing else {
+            return Err(stop(Reason::Internal));
+        };
+        let Some(exchange) = &mut ctx.exchange else {
+            return Err(stop(Reason::Internal));
+        };
+        match &outgoing.body {
+            OutgoingBody::Whole(whole) => {
+                // What was checked is what is sent, whatever pieces Pingora replays it in.
+                *body = (!std::mem::replace(&mut ctx.body_sent, true)).then(|| whole.clone());
+                if let Some(whole) = body {
+                    exchange.request_whole(whole);
+                }
+            }
+            OutgoingBody::Streamed | OutgoingBody::Absent => {
+                if let Some(chunk) = body
+                    && let Err(reason) = exchange.request_chunk(chunk)
+                {
+                    ctx.failed = Some(reason);
+                    return Err(stop(reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(exchange) = &mut ctx.exchange else {
+            return Err(stop(Reason::Internal));
+        };
+        let taken = std::mem::replace(
+            response,
+            ResponseHeader::build_no_case(response.status, None)?,
+        );
+        let mut parts = http::response::Parts::from(taken);
+        if let Err(reason) = exchange.answer(parts.status, &mut parts.headers) {
+            ctx.failed = Some(reason);
+            return Err(stop(reason));
+        }
+        if let (Some(call), false) = (exchange.call(), parts.status.is_informational()) {
+            let receipt = http::HeaderValue::from_str(&call.to_string());
+            parts.headers.insert(
+                "exeat-receipt",
+                receipt.map_err(|_cause| stop(Reason::Internal))?,
+            );
+        }
+        *response = ResponseHeader::from(parts);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let Some(exchange) = &mut ctx.exchange else {
+            return Err(stop(Reason::Internal));
+        };
+        let last = if end { Last::Yes } else { Last::No };
+        let chunk = body.take().unwrap_or_default();
+        match exchange.response_chunk(&chunk, last) {
+            Ok(cleaned) => {
+                *body = (!cleaned.is_empty()).then_some(cleaned);
+                Ok(None)
+            }
+            Err(reason) => {
+                ctx.failed = Some(reason);
+                Err(stop(reason))
+            }
+        }
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        if let Some(exchange) = &mut ctx.exchange {
+            exchange.trailers(trailers);
+        }
+        Ok(None)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let reason = ctx.failed.unwrap_or_else(|| reason_of(error));
+        ctx.failed = Some(reason);
+        let client_is_there = *error.esource() != ErrorSource::Downstream;
+        let mut status = 0;
+        if client_is_there && session.response_written().is_none() {
+            let refusal = match ctx.exchange.as_ref().and_then(Exchange::call) {
+                Some(call) => Refusal::of_call(reason, reason.title(), call),
+                None => Refusal::bare(reason, reason.title()),
+            };
+            status = refusal.status();
+            if let Err(error) = refuse::answer(session, &refusal).await {
+                tracing::debug!(%error, "the client did not take the refusal");
+            }
+        }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, _: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        let Some(exchange) = &mut ctx.exchange else {
+            return;
+        };
+        match error {
+            None => exchange.close(Ending::Completed, None),
+            Some(error) => {
+                let reason = ctx.failed.unwrap_or_else(|| reason_of(error));
+                let ending = match error.esource() {
+                    ErrorSource::Upstream => Ending::UpstreamFailed,
+                    ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset => {
+                        Ending::Cut
+                    }
+                };
+                exchange.close(ending, Some(reason));
+            }
+        }
+    }
+
+    /// Pingora's own lines would show paths and hosts; the finished call has its one event already.
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Context,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _: &Session, _: &Context) -> String {
+        String::new()
+    }
+}
+
+/// Replaces the whole head by the admitted one; only framing and connection fields stay Pingora's.
+fn write_outgoing(request: &mut RequestHeader, outgoing: &Outgoing) -> Result<()> {
+    let mut headers = outgoing.headers.clone();
+    for name in Outgoing::MANAGED {
+        headers.remove(&name);
+        if let Some(value) = request.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let internal = |_| stop(Reason::Internal);
+    let authority = http::HeaderValue::from_str(&outgoing.upstream.origin.authority());
+    headers.insert(
+        header::HOST,
+        authority.map_err(|_cause| stop(Reason::Internal))?,
+    );
+    match &outgoing.body {
+        OutgoingBody::Whole(body) => {
+            headers.remove(header::TRANSFER_ENCODING);
+            headers.insert(header::CONTENT_LENGTH, body.len().into());
+        }
+        OutgoingBody::Absent | OutgoingBody::Streamed => {}
+    }
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = outgoing.method.clone();
+    parts.version = request.version;
+    parts.uri = outgoing.target.parse().map_err(internal)?;
+    parts.headers = headers;
+    *request = RequestHeader::from(parts);
+    Ok(())
+}
+
+/// An error that carries nothing but our reason.
+fn stop(reason: Reason) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::Custom(reason.code()), "refused");
+    error.set_retry(false);
+    error
+}
+
+/// What a Pingora error means to the agent.
+fn reason_of(error: &Error) -> Reason {
+    use pingora::ErrorType as Kind;
+    let late = matches!(
+        error.etype(),
+        Kind::ConnectTimedout
+            | Kind::TLSHandshakeTimedout
+            | Kind::ReadTimedout
+            | Kind::WriteTimedout
+    );
+    let unreachable = matches!(
+        error.etype(),
+        Kind::ConnectRefused
+            | Kind::ConnectNoRoute
+            | Kind::ConnectError
+            | Kind::SocketError
+            | Kind::ConnectProxyFailure
+            | Kind::TLSHandshakeFailure
+            | Kind::InvalidCert
+            | Kind::HandshakeError
+            | Kind::TLSWantX509Lookup
+    );
+    match error.etype() {
+        Kind::Custom(code) => Reason::from_code(code).unwrap_or(Reason::Internal),
+        _ if late => Reason::UpstreamTimeout,
+        _ if unreachable => Reason::UpstreamUnreachable,
+        _ => match error.esource() {
+            ErrorSource::Upstream => Reason::UpstreamBroken,
+            ErrorSource::Downstream => Reason::MalformedRequest,
+            ErrorSource::Internal | ErrorSource::Unset => Reason::Internal,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(error: &Error, expect: Reason) {
+        assert_eq!(reason_of(error), expect, "{error}");
+    }
+
+    #[test]
+    fn p11_every_failure_has_a_reason() {
+        for kind in [
+            ErrorType::ConnectTimedout,
+            ErrorType::TLSHandshakeTimedout,
+            ErrorType::ReadTimedout,
+            ErrorType::WriteTimedout,
+        ] {
+            check(&Error::new_up(kind), Reason::UpstreamTimeout);
+        }
+        for kind in [
+            ErrorType::ConnectRefused,
+            ErrorType::ConnectNoRoute,
+            ErrorType::InvalidCert,
+            ErrorType::TLSHandshakeFailure,
+        ] {
+            check(&Error::new_up(kind), Reason::UpstreamUnreachable);
+        }
+        check(&Error::new_up(ErrorType::H2Error), Reason::UpstreamBroken);
+        check(
+            &Error::new_down(ErrorType::ReadError),
+            Reason::MalformedRequest,
+        );
+        check(&Error::new_in(ErrorType::InternalError), Reason::Internal);
+        check(&stop(Reason::ResponseUnsafe), Reason::ResponseUnsafe);
+        assert!(!stop(Reason::ResponseUnsafe).retry());
+        assert_eq!(Reason::UpstreamTimeout.status(), 504);
+    }
+}
