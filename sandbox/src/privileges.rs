@@ -1,0 +1,55 @@
+//! Capabilities: lent to stage two for two mounts and the bounding set, then gone for good.
+
+use rustix::{
+    io::Errno,
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        configure_capability_in_ambient_set, no_new_privs, remove_capability_from_bounding_set,
+        set_capabilities, set_no_new_privs,
+    },
+};
+
+use crate::error::{Error, system};
+
+/// What stage two needs before it drops everything: to mount `/proc` and to shrink the bounding set.
+const LENT: [CapabilitySet; 2] = [CapabilitySet::SYS_ADMIN, CapabilitySet::SETPCAP];
+
+/// Makes the lent capabilities survive the next exec, which otherwise clears them for every user but root.
+pub(crate) fn lend() -> Result<(), Error> {
+    let failed = || system("pass capabilities on");
+    let mut sets = capabilities(None).map_err(failed())?;
+    sets.inheritable = LENT.into_iter().collect();
+    set_capabilities(None, sets).map_err(failed())?;
+    for capability in LENT {
+        configure_capability_in_ambient_set(capability, true).map_err(failed())?;
+    }
+    Ok(())
+}
+
+/// Drops every capability from every set and forbids getting any back by exec.
+pub(crate) fn drop_all() -> Result<(), Error> {
+    let failed = || system("drop capabilities");
+    set_no_new_privs(true).map_err(failed())?;
+    clear_ambient_capability_set().map_err(failed())?;
+    for bit in 0..64 {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // The first number that the kernel does not know ends the list.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(failed()(error)),
+        }
+    }
+    let none = CapabilitySet::empty();
+    let nothing = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    set_capabilities(None, nothing).map_err(failed())?;
+    let left = capabilities(None).map_err(failed())?;
+    // SECURITY: what the kernel says is checked, not what was asked of it.
+    if left != nothing || !no_new_privs().map_err(failed())? {
+        return Err(Error::StillPrivileged);
+    }
+    Ok(())
+}

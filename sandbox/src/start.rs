@@ -1,0 +1,334 @@
+//! The outer side: starts stage one, takes the listeners, hands over the order, waits for the end.
+
+use std::{
+    ffi::OsString,
+    io::{self, Read as _, Write as _},
+    net::Shutdown,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            process::CommandExt as _,
+        },
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::termios::isatty;
+
+use crate::{
+    Error, Listeners, SETUP,
+    channel::Channel,
+    error::{path, system},
+};
+
+/// How long a stage may take for one step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to run, and where.
+pub struct Plan {
+    /// The command and its arguments.
+    pub argv: Vec<OsString>,
+    /// Its whole environment; nothing is inherited. See [`crate::scrub`].
+    pub env: Vec<(OsString, OsString)>,
+    /// Paths that shall be empty inside: the gate's data folder, folders with sockets. What does not exist is skipped.
+    pub hide: Vec<PathBuf>,
+    /// The working folder.
+    pub workdir: PathBuf,
+    /// The program that calls [`crate::enter`]; `/proc/self/exe` is this one.
+    pub exe: PathBuf,
+    /// Where its input comes from and its output goes.
+    pub streams: Streams,
+}
+
+/// The standard streams of the command. Those that are terminals are relayed through a new one.
+pub struct Streams {
+    /// Standard input.
+    pub stdin: OwnedFd,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+}
+
+impl Streams {
+    /// The streams of this process.
+    ///
+    /// # Errors
+    /// When one of them is closed.
+    pub fn inherit() -> Result<Self, Error> {
+        let own = |stream: io::Result<OwnedFd>| stream.map_err(system("take the standard streams"));
+        Ok(Self {
+            stdin: own(io::stdin().as_fd().try_clone_to_owned())?,
+            stdout: own(io::stdout().as_fd().try_clone_to_owned())?,
+            stderr: own(io::stderr().as_fd().try_clone_to_owned())?,
+        })
+    }
+}
+
+/// A signal that can be passed on to the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// `SIGHUP`, for the command itself.
+    Hangup,
+    /// `SIGINT`, for the command and its children, as a terminal would send it.
+    Interrupt,
+    /// `SIGQUIT`, for the command and its children.
+    Quit,
+    /// `SIGTERM`, for the command itself.
+    Terminate,
+}
+
+impl Signal {
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Hangup => 1,
+            Self::Interrupt => 2,
+            Self::Quit => 3,
+            Self::Terminate => 15,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Hangup),
+            2 => Some(Self::Interrupt),
+            3 => Some(Self::Quit),
+            15 => Some(Self::Terminate),
+            _ => None,
+        }
+    }
+}
+
+/// Starts sandboxes.
+pub struct Sandbox;
+
+impl Sandbox {
+    /// Makes the namespaces and the listeners inside them. The command does not run before [`Prepared::go`]; dropping
+    /// what is returned ends the sandbox. May block for a moment.
+    ///
+    /// # Errors
+    /// When there is no command, the system refuses namespaces, or a step of the making fails.
+    pub fn start(plan: Plan) -> Result<(Listeners, Prepared), Error> {
+        if plan.argv.is_empty() {
+            return Err(Error::NoCommand);
+        }
+        let (channel, theirs) = Channel::pair()?;
+        channel.set_timeout(Some(STEP_TIMEOUT))?;
+        let mut command = Command::new(&plan.exe);
+        command
+            .arg(SETUP)
+            .env_clear()
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if !isatty(&plan.streams.stdin) {
+            // Signals from the keyboard reach the command by one way only: this process passes them on.
+            command.process_group(0);
+        }
+        let child = command.spawn().map_err(path("run", &plan.exe))?;
+        drop(command);
+        let stage = Stage {
+            child: Some(child),
+            channel: Arc::new(channel),
+        };
+        let Plan {
+            argv,
+            env,
+            hide,
+            workdir,
+            exe: _,
+            streams,
+        } = plan;
+        let streams =
+            [&streams.stdin, &streams.stdout, &streams.stderr].map(|stream| stream.as_fd());
+        stage.channel.send::<&[u8]>(&[], &streams)?;
+        let (reply, descriptors) = stage.channel.receive()?;
+        expect(&reply, READY)?;
+        let listeners = Listeners::from_descriptors(descriptors)?;
+        let order = Order {
+            argv,
+            env,
+            hide,
+            workdir,
+            files: Vec::new(),
+        };
+        Ok((listeners, Prepared { stage, order }))
+    }
+}
+
+/// A sandbox that is made, with nothing running in it.
+pub struct Prepared {
+    stage: Stage,
+    order: Order,
+}
+
+impl Prepared {
+    /// Runs the command, with more variables (which win) and with files that lie in [`crate::FILES`] inside.
+    ///
+    /// # Errors
+    /// When a mount fails, a file would lie elsewhere, or the command does not start.
+    pub fn go(
+        self,
+        env: Vec<(OsString, OsString)>,
+        files: Vec<(PathBuf, Vec<u8>)>,
+    ) -> Result<Running, Error> {
+        let Self { stage, mut order } = self;
+        order
+            .env
+            .retain(|(name, _)| !env.iter().any(|(newer, _)| newer == name));
+        order.env.extend(env);
+        order.files = files;
+        order.send(&stage.channel)?;
+        let (reply, _) = stage.channel.receive()?;
+        expect(&reply, STARTED)?;
+        Ok(Running(stage))
+    }
+}
+
+/// A command that runs in its sandbox. Dropping it kills everything inside.
+pub struct Running(Stage);
+
+impl Running {
+    /// A way to pass signals on while another thread waits.
+    pub fn signals(&self) -> Signals {
+        Signals(Arc::clone(&self.0.channel))
+    }
+
+    /// Waits for the command to end: its exit status, or 128 and the number of the signal that ended it. Blocks.
+    ///
+    /// # Errors
+    /// When the sandbox itself cannot be waited for, or somebody killed it.
+    pub fn wait(mut self) -> Result<i32, Error> {
+        let mut child = self.0.child.take().ok_or(Error::Gone)?;
+        let status = child.wait().map_err(system("wait for the sandbox"))?;
+        status.code().ok_or(Error::Gone)
+    }
+}
+
+/// Passes signals on to a command.
+#[derive(Clone)]
+pub struct Signals(Arc<Channel>);
+
+impl Signals {
+    /// Sends one signal; that the command has ended is no error.
+    ///
+    /// # Errors
+    /// When the control socket fails otherwise.
+    pub fn send(&self, signal: Signal) -> Result<(), Error> {
+        match self.0.stream().write_all(&[signal.number()]) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(system("pass a signal on")),
+        }
+    }
+}
+
+/// Stage one and the way to talk to it.
+struct Stage {
+    child: Option<Child>,
+    channel: Arc<Channel>,
+}
+
+impl Drop for Stage {
+    /// Closes the control socket, upon which the stages end and stage one closes its side, and reaps it.
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let mut stream = self.channel.stream();
+        let closed = stream.shutdown(Shutdown::Write);
+        let closed = closed.and_then(|()| stream.set_read_timeout(Some(END_TIMEOUT)));
+        let closed = closed.and_then(|()| stream.read(&mut [0]));
+        let ended = child.kill().and_then(|()| child.wait());
+        tracing::debug!(?closed, ?ended, "the sandbox was closed");
+    }
+}
+
+/// Says that the listeners come with this message.
+pub(crate) const READY: &str = "ready";
+/// Says that the command runs.
+pub(crate) const STARTED: &str = "started";
+/// Precedes the text of an error.
+pub(crate) const FAILED: &str = "failed";
+/// Precedes the text of an error that is about the command.
+pub(crate) const NOT_RUN: &str = "not run";
+
+fn expect(reply: &[Vec<u8>], word: &str) -> Result<(), Error> {
+    let problem = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+    match reply {
+        [only] if only == word.as_bytes() => Ok(()),
+        [first, text] if first == FAILED.as_bytes() => Err(Error::Inside {
+            problem: problem(text),
+        }),
+        [first, text] if first == NOT_RUN.as_bytes() => Err(Error::NotRun {
+            problem: problem(text),
+        }),
+        _ => Err(Error::Protocol),
+    }
+}
+
+/// What stage one is told to run.
+pub(crate) struct Order {
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) hide: Vec<PathBuf>,
+    pub(crate) workdir: PathBuf,
+    pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Order {
+    fn send(&self, channel: &Channel) -> Result<(), Error> {
+        let bytes = |text: &OsString| text.as_bytes().to_vec();
+        let pair = |(name, value): &(OsString, OsString)| [bytes(name), bytes(value)];
+        let path = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+        let file = |(name, content): &(PathBuf, Vec<u8>)| [path(name), content.clone()];
+        channel.send(&self.argv.iter().map(bytes).collect::<Vec<_>>(), &[])?;
+        channel.send(&self.env.iter().flat_map(pair).collect::<Vec<_>>(), &[])?;
+        channel.send(&self.hide.iter().map(path).collect::<Vec<_>>(), &[])?;
+        channel.send(&[path(&self.workdir)], &[])?;
+        channel.send(&self.files.iter().flat_map(file).collect::<Vec<_>>(), &[])
+    }
+
+    pub(crate) fn receive(channel: &Channel) -> Result<Self, Error> {
+        let list = || channel.receive().map(|(list, _)| list);
+        let argv = list()?.into_iter().map(OsString::from_vec).collect();
+        let env = pairs(list()?)?;
+        let env = env
+            .into_iter()
+            .map(|[name, value]| (text(name), text(value)))
+            .collect();
+        let hide = list()?.into_iter().map(|path| text(path).into()).collect();
+        let [workdir] = <[Vec<u8>; 1]>::try_from(list()?).map_err(|_count| Error::Protocol)?;
+        let files = pairs(list()?)?;
+        let files = files
+            .into_iter()
+            .map(|[path, content]| (text(path).into(), content))
+            .collect();
+        Ok(Self {
+            argv,
+            env,
+            hide,
+            workdir: text(workdir).into(),
+            files,
+        })
+    }
+}
+
+fn text(bytes: Vec<u8>) -> OsString {
+    OsString::from_vec(bytes)
+}
+
+/// A flat list as pairs.
+pub(crate) fn pairs(list: Vec<Vec<u8>>) -> Result<Vec<[Vec<u8>; 2]>, Error> {
+    let mut list = list.into_iter();
+    let mut pairs = Vec::new();
+    while let Some(first) = list.next() {
+        pairs.push([first, list.next().ok_or(Error::Protocol)?]);
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,130 @@
+//! How a sandbox ends: with its command, with a signal, or with its caller; and why it may not begin.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Command, Stdio},
+};
+
+use exeat_sandbox::{Error, Running, Sandbox, Signal};
+use rustix::process::{Pid, kill_process};
+
+use crate::outside::{me, piped, plan, seal_with};
+
+pub(crate) fn exit_statuses_pass() {
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -KILL $$", 137),
+        ("kill -TERM $$", 143),
+    ] {
+        assert_eq!(seal_with("sh", &["-c", script]).code, code, "{script}");
+    }
+}
+
+pub(crate) fn signals_reach_the_command() {
+    for (signal, code) in [
+        (Signal::Terminate, 15),
+        (Signal::Interrupt, 2),
+        (Signal::Hangup, 1),
+        (Signal::Quit, 3),
+    ] {
+        let (reader, plan) = piped(plan(&me(), &["probe", "catch"]));
+        let (_listeners, prepared) = Sandbox::start(plan).unwrap();
+        let running = prepared.go(Vec::new(), Vec::new()).unwrap();
+        let mut lines = BufReader::new(reader).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "waiting");
+        running.signals().send(signal).unwrap();
+        assert_eq!(running.wait().unwrap(), code);
+    }
+}
+
+pub(crate) fn everything_ends_with_the_command() {
+    // The pipe would stay open for as long as the orphan lives.
+    let sealed = seal_with(
+        "sh",
+        &["-c", "(sleep 600 &) ; (setsid sleep 600 &) ; echo done"],
+    );
+    assert_eq!((sealed.text.as_str(), sealed.code), ("done\n", 0));
+    // Orphans are reaped while the command runs.
+    let sealed = seal_with(
+        "sh",
+        &[
+            "-c",
+            "i=0; while [ $i -lt 20 ]; do (true &); i=$((i+1)); done; sleep 0.2; \
+        for p in /proc/[0-9]*; do grep -s '^State:.Z' $p/status; done; echo end",
+        ],
+    );
+    assert_eq!(sealed.text, "end\n");
+}
+
+pub(crate) fn everything_ends_with_the_caller() {
+    let mut caller = Command::new(me());
+    caller
+        .args(["run", "sh", "-c", "echo waiting; sleep 600"])
+        .stdout(Stdio::piped());
+    let mut caller = caller.spawn().unwrap();
+    let mut output = BufReader::new(caller.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "waiting\n");
+    kill_process(Pid::from_child(&caller), rustix::process::Signal::KILL).unwrap();
+    caller.wait().unwrap();
+    // The end of the pipe comes only when the command and the shell inside are gone.
+    assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
+    // The same for a sandbox that is dropped.
+    let (mut reader, sleep) = piped(plan("sleep", &["600"]));
+    let (_listeners, prepared) = Sandbox::start(sleep).unwrap();
+    drop(prepared.go(Vec::new(), Vec::new()).unwrap());
+    assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
+    // And for one that was made but never ran.
+    let (_reader, plan) = piped(plan("true", &[]));
+    drop(Sandbox::start(plan).unwrap());
+}
+
+pub(crate) fn what_cannot_start_says_why() {
+    let start = |plan| {
+        Sandbox::start(plan).and_then(|(_listeners, prepared)| prepared.go(Vec::new(), Vec::new()))
+    };
+    #[track_caller]
+    fn check(result: Result<Running, Error>, expect: &str) {
+        let error = result.err().expect("it started");
+        let text = error.to_string();
+        assert!(text.contains(expect), "{text}");
+    }
+    check(
+        start(plan("no-such-program", &[])),
+        "could not run `no-such-program`: No such file or directory",
+    );
+    assert!(matches!(
+        start(plan("/etc/passwd", &[])),
+        Err(Error::NotRun { .. })
+    ));
+    let mut nowhere = plan("true", &[]);
+    nowhere.workdir = "/no/such/folder".into();
+    check(
+        start(nowhere),
+        "could not enter `/no/such/folder`: No such file or directory",
+    );
+    let mut nothing = plan("true", &[]);
+    nothing.argv = Vec::new();
+    check(start(nothing), "expected a command to run");
+    let mut other = plan("true", &[]);
+    other.exe = "/bin/true".into();
+    check(start(other), "the sandbox ended without a word");
+    for path in [
+        "/etc/passwd",
+        "/run/exeat/../x",
+        "/run/exeat/a/b",
+        "/run/exeat",
+        "relative",
+    ] {
+        let (_listeners, prepared) = Sandbox::start(plan("true", &[])).unwrap();
+        let files = vec![(path.into(), Vec::new())];
+        check(
+            prepared.go(Vec::<(OsString, OsString)>::new(), files),
+            "expected a name directly in `/run/exeat`",
+        );
+    }
+}
