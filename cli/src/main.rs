@@ -1,3 +1,53 @@
-//! The exeat binary.
+//! The exeat binary: arguments, configuration, wiring, human text. It decides nothing about a call; read `args.rs` for
+//! what can be asked, `commands/` for what is done about it, `gate/` for the gate itself.
 
-fn main() {}
+mod args;
+mod commands;
+mod demo;
+mod env;
+mod folder;
+mod gate;
+mod passphrase;
+mod settings;
+mod shutdown;
+mod socket;
+mod telemetry;
+mod ui;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{args::Cli, ui::Ending};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    if let Some(code) = exeat_sandbox::enter(std::env::args_os()) {
+        return code;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and those end well.
+            error.print().unwrap_or_default();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match commands::run(cli) {
+        Ok(ending) => ending.into(),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::failed(&error);
+            Ending::Refused.into()
+        }
+    }
+}
+
+/// Whether the reader of our output went away, as `exeat tail | head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,50 @@
+//! `exeat policy`: the rules, as written or as Cedar, and cases that say what they should do.
+
+use super::{Place, check};
+use crate::{
+    args::Policy,
+    settings::read_sources,
+    socket::{PolicyShown, Request},
+    ui::Ending,
+};
+
+pub(super) fn policy(place: &Place, order: Policy) -> anyhow::Result<Ending> {
+    match order {
+        Policy::Show { running: true, .. } => {
+            let shown: PolicyShown = place.running_gate()?.one(&Request::PolicyShow {}, &[])?;
+            place.print(&shown, || {
+                format!(
+                    "// {}, {} tools\n{}",
+                    shown.digest,
+                    shown.tools,
+                    shown.cedar.trim_end()
+                )
+            })?;
+            Ok(Ending::Done)
+        }
+        Policy::Show {
+            cedar,
+            running: false,
+        } => {
+            let (settings, policy) = check::load(place)?;
+            let tools = policy.tools().count();
+            let shown = PolicyShown {
+                digest: policy.digest(),
+                tools,
+                cedar: policy.cedar_text(),
+            };
+            let text = if cedar {
+                shown.cedar.clone()
+            } else {
+                let sources = read_sources(&settings.policy)?;
+                let files = sources.policy.iter().chain(&sources.cedar);
+                files
+                    .map(|file| format!("# {}\n{}", file.name, file.text))
+                    .collect()
+            };
+            place.print(&shown, || text.trim_end().to_owned())?;
+            Ok(Ending::Done)
+        }
+        Policy::Test { files } => super::cases::test(place, &files),
+    }
+}

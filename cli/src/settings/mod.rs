@@ -1,0 +1,196 @@
+//! What the operator configured in `exeat.toml`, checked: a held [`Settings`] is valid as far as one file can say.
+//!
+//! `raw.rs` reads the file and keeps the place of each value, `check.rs` compares values with each other, `files.rs` reads
+//! from disk, `mask.rs` keeps a secret that was written into the file out of every message. All problems come at once.
+//! Nothing here opens a secret or a socket, and nothing that widens access has a default.
+
+mod check;
+mod files;
+mod mask;
+mod raw;
+mod raw_credentials;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use exeat_custody::CredentialSpec;
+use exeat_types::{AgentId, CredentialId, Host, Report, Seal};
+use rustls_pki_types::CertificateDer;
+
+pub(crate) use files::read_sources;
+
+/// Everything `exeat.toml` says.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The file itself, as it was named.
+    pub(crate) file: PathBuf,
+    /// Where agents connect, in the order written.
+    pub(crate) listeners: Vec<Listener>,
+    /// Agents and the groups each belongs to.
+    pub(crate) agents: BTreeMap<AgentId, Vec<String>>,
+    /// Credentials by name.
+    pub(crate) credentials: BTreeMap<CredentialId, Credential>,
+    /// What may be reached besides public addresses.
+    pub(crate) network: Network,
+    /// Where receipts go.
+    pub(crate) ledger: Ledger,
+    /// Where tools and rules are.
+    pub(crate) policy: PolicyFiles,
+    /// Where the key over all sealed secrets comes from.
+    pub(crate) master: Master,
+    /// Where metrics are served, if anywhere; always a loopback address.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// The data folder, if the file names one.
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// One address where agents connect.
+#[derive(Debug, Clone)]
+pub(crate) struct Listener {
+    /// What is spoken there.
+    pub(crate) mode: Mode,
+    /// The address to bind; port 0 takes a free one.
+    pub(crate) address: SocketAddr,
+    /// The agent that everybody here is; a transparent or gateway listener always names one.
+    pub(crate) agent: Option<AgentId>,
+    /// How well clients of this listener are cut off from other ways out.
+    pub(crate) seal: Seal,
+    /// TLS towards the client of an explicit proxy.
+    pub(crate) tls: Option<ListenerTls>,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// CONNECT and absolute-form requests.
+    Explicit,
+    /// Redirected TCP: TLS or HTTP as if it were the target.
+    Transparent,
+}
+
+/// TLS of an explicit listener.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerTls {
+    /// The certificate chain, PEM.
+    pub(crate) cert: PathBuf,
+    /// Its private key, PEM.
+    pub(crate) key: PathBuf,
+    /// Who may sign client certificates, PEM; client certificates then name the agent.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// A credential and where it belongs. Never its value.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    /// What custody has to know.
+    pub(crate) spec: CredentialSpec,
+    /// Variables in which `exeat run` gives the agent its placeholder, such as `GITHUB_TOKEN`.
+    pub(crate) variables: Vec<String>,
+}
+
+/// A host and a port, both written out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Endpoint {
+    /// The host.
+    pub(crate) host: Host,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+/// What may be reached besides public addresses, and how.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Network {
+    /// Loopback and private targets that are allowed, exactly.
+    pub(crate) allow_private: Vec<Endpoint>,
+    /// Addresses that stand in for resolving a name; the address guard still applies to them.
+    pub(crate) connect_to: BTreeMap<Endpoint, SocketAddr>,
+    /// Roots that upstream certificates may chain to, besides the system's.
+    pub(crate) upstream_roots: Vec<CertificateDer<'static>>,
+}
+
+/// Where receipts go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    /// The journal's folder; `ledger` in the data folder when absent.
+    pub(crate) path: Option<PathBuf>,
+    /// Who else is told each checkpoint.
+    pub(crate) anchor: Option<Anchor>,
+}
+
+/// Who else is told each checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    /// A file, best on another machine's disk.
+    File(PathBuf),
+    /// A program that gets the checkpoint on its standard input.
+    Command(Vec<String>),
+}
+
+/// Where tools and rules are.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicyFiles {
+    /// The folder of `*.toml` tool files and `*.cedar` additions.
+    pub(crate) tools: PathBuf,
+    /// The rules.
+    pub(crate) file: PathBuf,
+}
+
+/// Where the master key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Master {
+    /// A 0600 file in the data folder. That is not encryption at rest.
+    KeyFile,
+    /// A passphrase, asked for at a terminal or read from `EXEAT_PASSPHRASE`.
+    Passphrase,
+    /// The keyring of the operating system.
+    Keyring,
+}
+
+impl Settings {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Every problem found, each with its place.
+    pub(crate) fn load(file: &Path) -> Result<Self, Report> {
+        let source = files::read_source(file)?;
+        Self::parse(file, &source)
+    }
+
+    /// Checks a text that was read from `file`.
+    fn parse(file: &Path, source: &exeat_types::Source) -> Result<Self, Report> {
+        let source = mask::without_secrets(source);
+        let mut report = Report::new();
+        let raw = raw::read(&source, &mut report);
+        let settings = check::check(file, &source, raw, &mut report);
+        if report.is_empty() {
+            Ok(settings)
+        } else {
+            Err(report)
+        }
+    }
+
+    /// What policy has to know of agents and credentials.
+    pub(crate) fn world(&self) -> exeat_policy::World {
+        let bound = |(id, credential): (&CredentialId, &Credential)| {
+            (id.clone(), credential.spec.origins.clone())
+        };
+        exeat_policy::World {
+            agents: self.agents.clone(),
+            credentials: self.credentials.iter().map(bound).collect(),
+        }
+    }
+
+    /// Every file and folder whose change means other settings.
+    pub(crate) fn watched(&self) -> [PathBuf; 3] {
+        [
+            self.file.clone(),
+            self.policy.tools.clone(),
+            self.policy.file.clone(),
+        ]
+    }
+}

@@ -1,0 +1,337 @@
+//! Reads `exeat.toml` into values that keep their places. Types and single values are checked here, relations in `check.rs`.
+
+use std::{net::SocketAddr, ops::Range};
+
+use exeat_custody::{Kind, Shape};
+use exeat_types::{
+    AgentId, Authority, CredentialId, Origin, Report, Seal, Source,
+    config::{Document, Item, Table},
+};
+
+use super::{Anchor, Endpoint, Master, Mode, raw_credentials};
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+impl<T> Placed<T> {
+    pub(super) fn new(item: &Item<'_>, value: T) -> Self {
+        Self {
+            value,
+            span: item.span(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Raw {
+    pub(super) listeners: Vec<RawListener>,
+    pub(super) agents: Vec<RawAgent>,
+    pub(super) credentials: Vec<RawCredential>,
+    pub(super) network: RawNetwork,
+    pub(super) metrics: Option<Placed<SocketAddr>>,
+    pub(super) ledger_path: Option<String>,
+    pub(super) anchor: Option<Anchor>,
+    pub(super) tools: Option<String>,
+    pub(super) policy_file: Option<String>,
+    pub(super) master: Option<Master>,
+    pub(super) data: Option<String>,
+}
+
+pub(super) struct RawListener {
+    pub(super) mode: Option<Placed<Mode>>,
+    pub(super) address: Option<Placed<SocketAddr>>,
+    pub(super) agent: Option<Placed<AgentId>>,
+    pub(super) seal: Option<Placed<Seal>>,
+    pub(super) tls: Option<RawTls>,
+}
+
+pub(super) struct RawTls {
+    pub(super) cert: Option<Placed<String>>,
+    pub(super) key: Option<Placed<String>>,
+    pub(super) client_ca: Option<Placed<String>>,
+    pub(super) span: Range<usize>,
+}
+
+pub(super) struct RawAgent {
+    pub(super) id: AgentId,
+    pub(super) groups: Vec<Placed<String>>,
+}
+
+pub(super) struct RawCredential {
+    pub(super) id: Placed<CredentialId>,
+    pub(super) kind: Option<Kind>,
+    pub(super) origins: Vec<Placed<Origin>>,
+    pub(super) secret: Option<Placed<String>>,
+    pub(super) shape: Shape,
+    pub(super) variables: Vec<Placed<String>>,
+}
+
+#[derive(Default)]
+pub(super) struct RawNetwork {
+    pub(super) allow_private: Vec<Placed<Endpoint>>,
+    pub(super) connect_to: Vec<(Placed<Endpoint>, SocketAddr)>,
+    pub(super) upstream_roots: Vec<Placed<String>>,
+}
+
+/// Sections that a later version reads. They are named, so that nobody believes them to be in force.
+const LATER: [(&str, &str); 2] = [
+    (
+        "console",
+        "the console is not in this version; remove the section",
+    ),
+    (
+        "mcp",
+        "the MCP door is not in this version; remove the section",
+    ),
+];
+
+pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
+    let document = Document::parse(source, report);
+    let root = document.root();
+    let mut raw = Raw::default();
+    for item in root
+        .get("listener")
+        .map(|item| item.items(report))
+        .unwrap_or_default()
+    {
+        if let Some(table) = item.table(report) {
+            raw.listeners.push(listener(&table, report));
+        }
+    }
+    section(&root, "agents", report, |table, report| {
+        raw.agents = agents(table, report)
+    });
+    section(&root, "credentials", report, |table, report| {
+        raw.credentials = raw_credentials::read(table, report)
+    });
+    section(&root, "network", report, |table, report| {
+        raw.network = network(table, report)
+    });
+    section(&root, "metrics", report, |table, report| {
+        raw.metrics = table
+            .need("address", report)
+            .and_then(|item| placed(&item, report));
+        table.finish(report);
+    });
+    section(&root, "ledger", report, |table, report| {
+        raw.ledger_path = text(table, "path", report);
+        raw.anchor = table.get("anchor").and_then(|item| anchor(&item, report));
+        table.finish(report);
+    });
+    section(&root, "policy", report, |table, report| {
+        raw.tools = text(table, "tools", report);
+        raw.policy_file = text(table, "file", report);
+        table.finish(report);
+    });
+    section(&root, "custody", report, |table, report| {
+        let words = [
+            ("key-file", Master::KeyFile),
+            ("passphrase", Master::Passphrase),
+            ("keyring", Master::Keyring),
+        ];
+        raw.master = table
+            .get("master")
+            .and_then(|item| item.word(report, &words));
+        table.finish(report);
+    });
+    section(&root, "data", report, |table, report| {
+        raw.data = text(table, "folder", report);
+        table.finish(report);
+    });
+    for (name, message) in LATER {
+        if let Some(item) = root.get(name) {
+            item.problem(report, format!("`[{name}]` cannot be used"))
+                .help(message);
+        }
+    }
+    root.finish(report);
+    raw
+}
+
+fn section(
+    root: &Table<'_>,
+    name: &'static str,
+    report: &mut Report,
+    read: impl FnOnce(&Table<'_>, &mut Report),
+) {
+    if let Some(table) = root.get(name).and_then(|item| item.table(report)) {
+        read(&table, report);
+    }
+}
+
+fn listener(table: &Table<'_>, report: &mut Report) -> RawListener {
+    let modes = [
+        ("explicit", Mode::Explicit),
+        ("transparent", Mode::Transparent),
+    ];
+    let mode = table.need("mode", report);
+    let seal = table.get("seal");
+    let raw = RawListener {
+        mode: mode.and_then(|item| Some(Placed::new(&item, item.word(report, &modes)?))),
+        address: table
+            .need("address", report)
+            .and_then(|item| placed(&item, report)),
+        agent: table.get("agent").and_then(|item| placed(&item, report)),
+        seal: seal.and_then(|item| {
+            Some(Placed::new(
+                &item,
+                item.word(report, &[("gateway", Seal::Gateway)])?,
+            ))
+        }),
+        tls: table.get("tls").and_then(|item| tls(&item, report)),
+    };
+    table.finish(report);
+    raw
+}
+
+fn tls(item: &Item<'_>, report: &mut Report) -> Option<RawTls> {
+    let table = item.table(report)?;
+    let raw = RawTls {
+        cert: table
+            .need("cert", report)
+            .and_then(|item| placed(&item, report)),
+        key: table
+            .need("key", report)
+            .and_then(|item| placed(&item, report)),
+        client_ca: table
+            .get("client-ca")
+            .and_then(|item| placed(&item, report)),
+        span: item.span(),
+    };
+    table.finish(report);
+    Some(raw)
+}
+
+fn agents(table: &Table<'_>, report: &mut Report) -> Vec<RawAgent> {
+    let mut agents = Vec::new();
+    for (name, span, item) in table.entries() {
+        let id = name_of::<AgentId>(table, name, &span, report);
+        let Some(inner) = item.table(report) else {
+            continue;
+        };
+        let groups = texts(&inner, "groups", report);
+        inner.finish(report);
+        agents.extend(id.map(|id| RawAgent {
+            id: id.value,
+            groups,
+        }));
+    }
+    agents
+}
+
+fn network(table: &Table<'_>, report: &mut Report) -> RawNetwork {
+    let mut raw = RawNetwork::default();
+    for item in table
+        .get("allow-private")
+        .map(|item| item.items(report))
+        .unwrap_or_default()
+    {
+        raw.allow_private.extend(placed(&item, report));
+    }
+    if let Some(inner) = table.get("connect-to").and_then(|item| item.table(report)) {
+        for (name, span, item) in inner.entries() {
+            let endpoint = name_of::<Endpoint>(&inner, name, &span, report);
+            let address = item.parse(report);
+            raw.connect_to.extend(endpoint.zip(address));
+        }
+    }
+    raw.upstream_roots = texts(table, "upstream-roots", report);
+    table.finish(report);
+    raw
+}
+
+fn anchor(item: &Item<'_>, report: &mut Report) -> Option<Anchor> {
+    let table = item.table(report)?;
+    let file = table.get("file");
+    let command = table.get("command");
+    if let Some(url) = table.get("url") {
+        url.problem(report, "anchors at a URL are not in this version")
+            .help("use `command` with a program that sends it");
+        return None;
+    }
+    table.finish(report);
+    match (file, command) {
+        (Some(file), None) => file.text(report).map(|path| Anchor::File(path.into())),
+        (None, Some(command)) => {
+            let words = command.items(report);
+            let words: Option<Vec<String>> = words
+                .iter()
+                .map(|word| word.text(report).map(str::to_owned))
+                .collect();
+            let words = words?;
+            if words.is_empty() {
+                command.problem(report, "expected a program and its arguments");
+                return None;
+            }
+            Some(Anchor::Command(words))
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            item.problem(report, "an anchor has either `file` or `command`");
+            None
+        }
+    }
+}
+
+impl std::str::FromStr for Endpoint {
+    type Err = exeat_types::Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let authority = Authority::parse(text)?;
+        let missing = || {
+            exeat_types::Malformed::new("endpoint", "expected `host:port` with the port written")
+        };
+        Ok(Self {
+            host: authority.host,
+            port: authority.port.ok_or_else(missing)?,
+        })
+    }
+}
+
+pub(super) fn placed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    item: &Item<'_>,
+    report: &mut Report,
+) -> Option<Placed<T>> {
+    Some(Placed::new(item, item.parse(report)?))
+}
+
+pub(super) fn text(table: &Table<'_>, key: &'static str, report: &mut Report) -> Option<String> {
+    table.get(key)?.text(report).map(str::to_owned)
+}
+
+pub(super) fn texts(
+    table: &Table<'_>,
+    key: &'static str,
+    report: &mut Report,
+) -> Vec<Placed<String>> {
+    let items = table
+        .get(key)
+        .map(|item| item.items(report))
+        .unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|item| placed(item, report))
+        .collect()
+}
+
+/// A key of the user's, parsed; what does not parse is reported at the key.
+pub(super) fn name_of<T: std::str::FromStr<Err: std::fmt::Display>>(
+    table: &Table<'_>,
+    name: &str,
+    span: &Range<usize>,
+    report: &mut Report,
+) -> Option<Placed<T>> {
+    match name.parse() {
+        Ok(value) => Some(Placed {
+            value,
+            span: span.clone(),
+        }),
+        Err(problem) => {
+            report.at(table.source(), span.clone(), problem.to_string());
+            None
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What `exeat.toml` may say, and how each mistake reads.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use exeat_custody::Kind;
+use exeat_types::Source;
+
+use super::{Master, Mode, Settings, files};
+
+/// Checks a text as if it stood in `exeat.toml` of an empty folder.
+fn parse(text: &str) -> Result<Settings, String> {
+    let source = Source::new("exeat.toml", text);
+    Settings::parse(Path::new("exeat.toml"), &source).map_err(|report| report.to_string())
+}
+
+/// The messages of a text that must not pass, without their places.
+#[track_caller]
+fn check(text: &str, expect: &[&str]) {
+    let report = parse(text).unwrap_err();
+    let messages: Vec<&str> = report
+        .lines()
+        .filter_map(|line| line.strip_prefix("error: "))
+        .collect();
+    assert_eq!(messages, expect, "{report}");
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let settings = parse(
+        r#"
+[[listener]]
+mode = "explicit"
+address = "127.0.0.1:8080"
+[[listener]]
+mode = "transparent"
+address = "0.0.0.0:8081"
+agent = "claude"
+seal = "gateway"
+[metrics]
+address = "127.0.0.1:8090"
+[ledger]
+path = "receipts"
+anchor = { command = ["anchor", "--to", "elsewhere"] }
+[agents.claude]
+groups = ["coding"]
+[credentials.github]
+kind = "bearer"
+secret = "sealed:github"
+hosts = ["api.github.com", "https://uploads.github.com:8443"]
+env = "GITHUB_TOKEN"
+[credentials.search]
+kind = "api-key"
+query = "key"
+secret = "env:SEARCH_KEY"
+hosts = ["http://localhost:9000"]
+[network]
+allow-private = ["localhost:9000"]
+connect-to = { "api.github.com:443" = "127.0.0.1:8443" }
+[policy]
+tools = "declared"
+[custody]
+master = "keyring"
+[data]
+folder = "state"
+"#,
+    )
+    .unwrap();
+    assert_eq!(settings.listeners.len(), 2);
+    assert_eq!(
+        (
+            settings.listeners[0].mode,
+            settings.listeners[0].agent.as_ref()
+        ),
+        (Mode::Explicit, None)
+    );
+    assert_eq!(settings.listeners[1].seal, exeat_types::Seal::Gateway);
+    assert_eq!(
+        settings.credentials["github"].spec.origins[1].to_string(),
+        "https://uploads.github.com:8443"
+    );
+    assert_eq!(settings.credentials["github"].variables, ["GITHUB_TOKEN"]);
+    assert_eq!(
+        settings.credentials["search"].spec.kind,
+        Kind::ApiKeyQuery("key".to_owned())
+    );
+    assert_eq!(
+        settings.network.connect_to.values().next().unwrap().port(),
+        8443
+    );
+    assert_eq!(settings.policy.tools, Path::new("declared"));
+    assert_eq!(settings.policy.file, Path::new("policy.toml"));
+    assert_eq!(
+        (settings.master, settings.data.as_deref()),
+        (Master::Keyring, Some(Path::new("state")))
+    );
+    assert_eq!(settings.world().agents["claude"], ["coding"]);
+}
+
+#[test]
+fn an_empty_file_opens_nothing() {
+    let settings = parse("").unwrap();
+    assert!(
+        settings.listeners.is_empty()
+            && settings.credentials.is_empty()
+            && settings.agents.is_empty()
+    );
+    assert!(settings.network.allow_private.is_empty() && settings.metrics.is_none());
+}
+
+#[test]
+fn unknown_keys_and_sections_of_later_versions_refuse() {
+    check("[agent.claude]\n", &["unknown key `agent`"]);
+    check(
+        "[console]\naddress = \"127.0.0.1:8089\"\n",
+        &["`[console]` cannot be used"],
+    );
+    check("[mcp]\n", &["`[mcp]` cannot be used"]);
+    check("[agents.claude]\ngruops = []\n", &["unknown key `gruops`"]);
+    check(
+        "[agents.Claude]\n",
+        &[
+            "agent: expected lower-case letters, digits, `-` and `_`, beginning with a letter or digit",
+        ],
+    );
+}
+
+#[test]
+fn listeners_that_would_widen_access_refuse() {
+    check(
+        "[[listener]]\nmode = \"transparent\"\naddress = \"127.0.0.1:1\"\n",
+        &["a transparent listener must name its agent"],
+    );
+    check(
+        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:1\"\nseal = \"gateway\"\n",
+        &["a gateway listener must name its agent"],
+    );
+    check(
+        "[[listener]]\nmode = \"explicit\"\naddress = \"0.0.0.0:8080\"\n",
+        &["this listener would carry agent tokens over the network in the clear"],
+    );
+    check(
+        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:1\"\nagent = \"cluade\"\n[agents.claude]\n",
+        &["unknown agent `cluade`"],
+    );
+    let twice = "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:8080\"\n".repeat(2);
+    check(
+        &twice,
+        &["`127.0.0.1:8080` is already taken by a listener above"],
+    );
+    check(
+        "[metrics]\naddress = \"0.0.0.0:9\"\n",
+        &["metrics are served without authentication"],
+    );
+}
+
+#[test]
+fn credentials_that_cannot_work_refuse() {
+    let credential = |body: &str| format!("[credentials.a]\n{body}\n");
+    check(
+        &credential("kind = \"bearer\"\nsecret = \"sealed:a\"\nhosts = []"),
+        &["a credential without hosts can never be used"],
+    );
+    check(
+        &credential("kind = \"bearer\"\nsecret = \"sealed:a\"\nhosts = [\"http://a.example\"]"),
+        &["this credential would travel in the clear"],
+    );
+    check(
+        &credential("kind = \"api-key\"\nsecret = \"sealed:a\"\nhosts = [\"a.example\"]"),
+        &["an API key needs `header` or `query`"],
+    );
+    check(
+        &credential(
+            "kind = \"bearer\"\nheader = \"x\"\nsecret = \"sealed:a\"\nhosts = [\"a.example\"]",
+        ),
+        &["this key does not belong to this kind of credential"],
+    );
+    check(
+        &credential("kind = \"bearer\"\nsecret = \"sealed:a\"\nhosts = [\"127.1\", \"a/b\"]"),
+        &[
+            "host: a numeric host must be four decimal numbers, such as 192.0.2.1",
+            "host: expected dot-separated labels of letters, digits, `-` and `_`",
+        ],
+    );
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_never_repeated() {
+    for text in [
+        "[credentials.a]\nkind = \"bearer\"\nhosts = [\"a.example\"]\nsecret = \"CANARY-settings-1\"\n",
+        "[credentials.a]\nkind = \"bearer\"\nhosts = [\"a.example\"]\ntoken = 'CANARY-settings-2'\n",
+        "[credentials]\na = { kind = \"bearer\", hosts = [], secret = \"CANARY-settings-3\" }\n",
+        "[credentials.a]\nsecret = CANARY-settings-4\n",
+        "[credentials.a]\nvalue = [\"CANARY-settings-5\"]\n",
+    ] {
+        let report = parse(text).unwrap_err();
+        assert!(!report.contains("CANARY"), "{report}");
+    }
+    let shown = parse(
+        "[credentials.a]\nkind = \"bearer\"\nhosts = [\"a.example\"]\nsecret = \"CANARY-settings-1\"\n",
+    );
+    insta::assert_snapshot!(shown.unwrap_err(), @r#"
+    error: a secret does not belong in this file
+     --> exeat.toml:4:10
+      |
+    4 | secret = "*****************"
+      |          ^^^^^^^^^^^^^^^^^^^ not shown
+      = help: store it with `exeat secret set NAME` and write `secret = "sealed:NAME"`
+    "#);
+}
+
+#[test]
+fn certificates_that_cannot_be_read_refuse() {
+    let listener = |tls: &str| {
+        format!("[[listener]]\nmode = \"explicit\"\naddress = \"0.0.0.0:8080\"\ntls = {tls}\n")
+    };
+    let absent = listener("{ cert = \"absent.pem\", key = \"absent.key\" }");
+    let report = parse(&absent).unwrap_err();
+    assert!(
+        report.contains("cannot read `absent.pem`") && report.contains("cannot read `absent.key`"),
+        "{report}"
+    );
+    check(
+        &listener("{ cert = \"absent.pem\" }"),
+        &["missing key `key`"],
+    );
+    let place = tempfile::tempdir().unwrap();
+    let empty = place.path().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let roots = format!("[network]\nupstream-roots = [\"{}\"]\n", empty.display());
+    let report = parse(&roots).unwrap_err();
+    assert!(report.contains("no certificate in it"), "{report}");
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    check(
+        "[ledger]\nanchor = {}\n[custody]\nmaster = \"tpm\"\n[network]\nallow-private = [\"localhost\"]\n",
+        &[
+            "endpoint: expected `host:port` with the port written",
+            "an anchor has either `file` or `command`",
+            "expected one of `key-file`, `passphrase`, `keyring`, got `tpm`",
+        ],
+    );
+}
+
+#[test]
+fn files_that_others_may_change_refuse() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("exeat.toml");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+    let refused = Settings::load(&file).unwrap_err().to_string();
+    assert!(
+        refused.contains("can be changed by others (mode 664)"),
+        "{refused}"
+    );
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let settings = Settings::load(&file).unwrap();
+    let missing = files::read_sources(&settings.policy)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.contains("policy.toml") && missing.contains("cannot read the folder"),
+        "{missing}"
+    );
+    let absent = Settings::load(&place.path().join("none.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        absent.contains("`exeat init` writes a first one"),
+        "{absent}"
+    );
+}
+
+#[test]
+fn tool_files_are_read_in_the_order_of_their_names() {
+    let place = tempfile::tempdir().unwrap();
+    let tools = place.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for name in [
+        "b.toml",
+        "a.toml",
+        ".hidden.toml",
+        "extra.cedar",
+        "notes.md",
+    ] {
+        fs::write(tools.join(name), "").unwrap();
+    }
+    fs::write(place.path().join("policy.toml"), "").unwrap();
+    let config = place.path().join("exeat.toml");
+    fs::write(&config, "").unwrap();
+    let sources = files::read_sources(&Settings::load(&config).unwrap().policy).unwrap();
+    let names: Vec<_> = sources
+        .tools
+        .iter()
+        .map(|source| source.name.rsplit('/').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["a.toml", "b.toml"]);
+    assert_eq!((sources.policy.len(), sources.cedar.len()), (1, 1));
+}

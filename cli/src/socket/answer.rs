@@ -1,0 +1,142 @@
+//! What the gate does for its socket, as a trait: the running gate implements it, and so does the short-lived one that a
+//! command opens when none runs.
+
+use std::{fs::File, os::fd::OwnedFd};
+
+use exeat_types::{AgentId, CallId, Secret};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::protocol::{
+    Attach, Attached, Exported, PolicyShown, ReceiptFilter, SecretEntry, Status, TokenMade,
+    TokenOrder,
+};
+
+/// What the gate can do for a client. Each method runs to its end, even if the client goes, but for `tail`.
+#[async_trait::async_trait]
+pub(crate) trait Answer: Send + Sync {
+    /// Who runs, on what.
+    async fn status(&self) -> Result<Status, Failure>;
+    /// Serves a sandbox until the attachment is dropped, which happens when the client goes.
+    async fn attach(
+        &self,
+        attach: Attach,
+        handed: Handed,
+    ) -> Result<(Attached, Attachment), Failure>;
+    /// Makes the first root and returns its certificate, PEM; refuses when there is one.
+    async fn ca_init(&self) -> Result<String, Failure>;
+    /// Makes a new root and returns its certificate, PEM.
+    async fn ca_rotate(&self) -> Result<String, Failure>;
+    /// The policy in force.
+    async fn policy_show(&self) -> Result<PolicyShown, Failure>;
+    /// Writes records and checkpoints, as JSON lines, for offline verification.
+    async fn receipt_export(&self, filter: ReceiptFilter, into: File) -> Result<Exported, Failure>;
+    /// The public key that verifies receipts, as one line of text.
+    async fn receipt_key(&self) -> Result<String, Failure>;
+    /// Receipts that match, newest last.
+    async fn receipt_list(&self, filter: ReceiptFilter) -> Result<Vec<Value>, Failure>;
+    /// One receipt in full.
+    async fn receipt_show(&self, call: CallId) -> Result<Value, Failure>;
+    /// Sealed secrets, without their values.
+    async fn secret_list(&self) -> Result<Vec<SecretEntry>, Failure>;
+    /// Forgets a sealed secret; returns what was forgotten.
+    async fn secret_remove(&self, name: String) -> Result<SecretEntry, Failure>;
+    /// Seals a secret, as a new version if the name is known.
+    async fn secret_set(&self, name: String, secret: Secret) -> Result<SecretEntry, Failure>;
+    /// Sends receipts as they are closed; cancelled when the client goes.
+    async fn tail(&self, agent: Option<AgentId>, lines: Lines) -> Result<(), Failure>;
+    /// Makes an agent token.
+    async fn token_create(&self, order: TokenOrder) -> Result<TokenMade, Failure>;
+}
+
+/// Keeps a sandbox served; dropping it ends that.
+pub(crate) type Attachment = Box<dyn Send + Sync>;
+
+/// The listeners of a sandbox.
+pub(crate) struct Handed {
+    /// The explicit proxy, TCP.
+    pub(crate) explicit: OwnedFd,
+    /// Names over UDP.
+    pub(crate) dns_udp: OwnedFd,
+    /// Names over TCP.
+    pub(crate) dns_tcp: OwnedFd,
+    /// Redirected HTTP, TCP.
+    pub(crate) http: Vec<OwnedFd>,
+    /// Redirected TLS, TCP.
+    pub(crate) https: Vec<OwnedFd>,
+}
+
+impl Handed {
+    /// Sorts descriptors that came in the order [`Attach`] names.
+    pub(super) fn sort(attach: &Attach, descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let expected = attach.http.checked_add(attach.https)?.checked_add(3)?;
+        if descriptors.len() != expected {
+            return None;
+        }
+        let mut rest = descriptors.into_iter();
+        let (explicit, dns_udp, dns_tcp) = (rest.next()?, rest.next()?, rest.next()?);
+        let http = rest.by_ref().take(attach.http).collect();
+        Some(Self {
+            explicit,
+            dns_udp,
+            dns_tcp,
+            http,
+            https: rest.collect(),
+        })
+    }
+}
+
+/// Why the gate did not do it, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Failure {
+    /// What went wrong, causes included.
+    pub(crate) message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
+}
+
+impl Failure {
+    /// Says what went wrong.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Says what to do about it.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Joins an error and its causes with colons.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(format!("{error:#}"))
+    }
+}
+
+/// The client went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client went away")]
+pub(crate) struct Gone;
+
+/// Where `tail` puts its lines; bounded, so that a slow reader slows only its own tail.
+#[derive(Clone)]
+pub(crate) struct Lines(pub(super) mpsc::Sender<Value>);
+
+impl Lines {
+    /// Sends one line.
+    ///
+    /// # Errors
+    /// When the client went away.
+    pub(crate) async fn send(&self, line: Value) -> Result<(), Gone> {
+        self.0.send(line).await.map_err(|_unsent| Gone)
+    }
+}

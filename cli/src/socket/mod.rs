@@ -1,0 +1,22 @@
+//! The gate's own door, `<data>/exeat.sock`: how every command that reads or changes state talks to the one gate.
+//!
+//! One connection carries one request: a line of JSON, file descriptors beside it where the request needs them, then
+//! lines of JSON back: any number of `{"item": ...}`, and `{"done": true}` or `{"error": ...}` at the end. A secret never
+//! travels in the JSON: it comes through a pipe that the client hands over. `protocol.rs` has the words, `answer.rs` what
+//! the gate implements, `server.rs` and `client.rs` the two ends, `rights.rs` the descriptors. Nothing here decides.
+
+mod answer;
+mod client;
+mod protocol;
+mod rights;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use answer::{Answer, Attachment, Failure, Handed, Lines};
+pub(crate) use client::{Client, Replies, connect_or_start};
+pub(crate) use protocol::{
+    Attach, Attached, Exported, PolicyShown, ReceiptFilter, Request, SecretEntry, Status,
+    TokenMade, TokenOrder,
+};
+pub(crate) use server::{bind, serve};

@@ -1,0 +1,182 @@
+//! The words of the gate's socket: requests and what comes back. No value in here is a secret, but for a fresh agent
+//! token, which is shown once.
+
+use std::collections::BTreeMap;
+
+use exeat_types::{AgentId, CallId, Digest, FamilyId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What a client asks of the gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Who runs, on what.
+    Status {},
+    /// Serve a sandbox whose listeners come as descriptors, until this connection closes.
+    Attach(Attach),
+    /// Make the first root.
+    CaInit {},
+    /// Make a new root; the old one stays trusted for an overlap.
+    CaRotate {},
+    /// The policy in force.
+    PolicyShow {},
+    /// Write receipts and checkpoints to the descriptor that comes along.
+    ReceiptExport(ReceiptFilter),
+    /// The public key that verifies receipts.
+    ReceiptKey {},
+    /// Receipts, newest last.
+    ReceiptList(ReceiptFilter),
+    /// One receipt in full.
+    ReceiptShow {
+        /// Which.
+        call: CallId,
+    },
+    /// Names and versions of sealed secrets.
+    SecretList {},
+    /// Forget a sealed secret.
+    SecretRemove {
+        /// Which.
+        name: String,
+    },
+    /// Seal the secret that can be read from the descriptor that comes along.
+    SecretSet {
+        /// Under which name.
+        name: String,
+    },
+    /// Receipts as they are closed, until the client goes.
+    Tail {
+        /// Only of this agent.
+        agent: Option<AgentId>,
+    },
+    /// Make an agent token.
+    TokenCreate(TokenOrder),
+}
+
+/// A sandbox that wants to be served. Its listeners come as descriptors in this order: explicit proxy, DNS over UDP,
+/// DNS over TCP, then `http` redirected HTTP listeners and `https` redirected TLS listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Attach {
+    /// Who runs in it.
+    pub(crate) agent: AgentId,
+    /// How many listeners take redirected HTTP.
+    pub(crate) http: usize,
+    /// How many listeners take redirected TLS.
+    pub(crate) https: usize,
+}
+
+/// What a served sandbox needs inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Attached {
+    /// The root of this sandbox, PEM.
+    pub(crate) root_pem: String,
+    /// The system's roots and this one, PEM, for clients that replace their roots.
+    pub(crate) bundle_pem: String,
+    /// Variables that hold placeholders, by name.
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+/// Which receipts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ReceiptFilter {
+    /// Of this agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<AgentId>,
+    /// Of this tool; `github.*` means every tool below `github`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tool: Option<String>,
+    /// Accepted at or after this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Timestamp>,
+    /// Accepted before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<Timestamp>,
+    /// Only refused calls, or only admitted ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<bool>,
+    /// At most so many, the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<u32>,
+}
+
+/// A gate that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Status {
+    /// Its version.
+    pub(crate) version: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// When it began.
+    pub(crate) since: Timestamp,
+    /// The policy in force.
+    pub(crate) policy: Digest,
+    /// Its bound addresses, in the order of the configuration, ports known.
+    pub(crate) listeners: Vec<String>,
+    /// Where metrics are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metrics: Option<String>,
+    /// Sandboxes it serves.
+    pub(crate) sandboxes: usize,
+}
+
+/// A sealed secret, without its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct SecretEntry {
+    /// Its name.
+    pub(crate) name: String,
+    /// Counts its changes.
+    pub(crate) version: u32,
+    /// When this version was stored.
+    pub(crate) created: Timestamp,
+}
+
+/// The policy in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct PolicyShown {
+    /// Its digest, as receipts name it.
+    pub(crate) digest: Digest,
+    /// How many tools it knows.
+    pub(crate) tools: usize,
+    /// What its rules compiled to.
+    pub(crate) cedar: String,
+}
+
+/// Which token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct TokenOrder {
+    /// For whom.
+    pub(crate) agent: AgentId,
+    /// For how long, in seconds.
+    pub(crate) life_secs: u64,
+    /// The listener address it is good on; any when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<String>,
+}
+
+/// A fresh token. It has no `Debug`, as `token` is a bearer secret that is shown to the operator once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct TokenMade {
+    /// The token itself.
+    pub(crate) token: String,
+    /// The family it belongs to, by which it is revoked.
+    pub(crate) family: FamilyId,
+    /// For whom.
+    pub(crate) agent: AgentId,
+    /// Until when.
+    pub(crate) expires: Timestamp,
+}
+
+/// What an export wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Exported {
+    /// How many records.
+    pub(crate) records: u64,
+}

@@ -1,0 +1,286 @@
+//! The gate's end of the socket: who may connect, one request each, lines back.
+
+use std::{
+    fs::{File, Permissions},
+    io::{self, Read as _},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use exeat_types::{Secret, limits};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    answer::{Answer, Failure, Handed, Lines},
+    protocol::Request,
+    rights,
+};
+use crate::folder::DataFolder;
+
+/// Most clients at one time.
+const CLIENTS_MAX: usize = 256;
+/// Lines that `tail` may be ahead of its reader.
+const TAIL_LINES_MAX: usize = 1024;
+/// How long to wait when the operating system has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds the socket, replacing what a gate that is gone left behind. The caller holds the folder's lock.
+///
+/// # Errors
+/// When the socket cannot be made or made private.
+pub(crate) fn bind(folder: &DataFolder) -> io::Result<UnixListener> {
+    let path = folder.socket();
+    match std::fs::remove_file(&path) {
+        Err(problem) if problem.kind() != io::ErrorKind::NotFound => return Err(problem),
+        Ok(()) | Err(_) => {}
+    }
+    let listener =
+        folder.with_short_path(&path, |short| std::os::unix::net::UnixListener::bind(short))?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Answers clients until told to stop; conversations that are open then run in `tasks` to their end.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    answer: Arc<dyn Answer>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(CLIENTS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket did not accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+            tracing::warn!("too many clients on the admin socket");
+            continue;
+        };
+        let (answer, stop) = (Arc::clone(&answer), stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = converse(stream, &*answer, &stop).await {
+                tracing::debug!(%error, "a client of the admin socket went away");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Answers the one request of a connection.
+///
+/// # Errors
+/// When the client is not allowed here, breaks off, or sends nothing in time.
+pub(crate) async fn converse(
+    stream: UnixStream,
+    answer: &dyn Answer,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let peer = stream.peer_cred()?;
+    let ours = rustix::process::getuid().as_raw();
+    // SECURITY: the folder is 0700 already; this holds even if somebody opened it up.
+    if peer.uid() != ours && peer.uid() != 0 {
+        tracing::warn!(uid = peer.uid(), "another user tried the admin socket");
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let (line, descriptors) = timeout(limits::HEAD_TIMEOUT, rights::receive(&stream)).await??;
+    let (reader, writer) = stream.into_split();
+    let mut conversation = Conversation { reader, writer };
+    let outcome = match serde_json::from_slice::<Request>(&line) {
+        Ok(request) => {
+            conversation
+                .answer(request, descriptors, answer, stop)
+                .await?
+        }
+        Err(problem) => Err(
+            Failure::new(format!("the request cannot be read: {problem}"))
+                .help("the gate and this program may be of different versions; restart the gate"),
+        ),
+    };
+    let last = match outcome {
+        Ok(()) => json!({ "done": true }),
+        Err(failure) => json!({ "error": failure }),
+    };
+    conversation.line(&last).await
+}
+
+struct Conversation {
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+}
+
+impl Conversation {
+    async fn line(&mut self, value: &Value) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        timeout(limits::BODY_TIMEOUT, self.writer.write_all(&line)).await?
+    }
+
+    async fn item(
+        &mut self,
+        item: Result<impl Serialize, Failure>,
+    ) -> io::Result<Result<(), Failure>> {
+        match item {
+            Ok(item) => self.line(&json!({ "item": item })).await.map(Ok),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    async fn items(
+        &mut self,
+        items: Result<Vec<impl Serialize>, Failure>,
+    ) -> io::Result<Result<(), Failure>> {
+        let items = match items {
+            Ok(items) => items,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        for item in items {
+            self.line(&json!({ "item": item })).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// The outer error is the connection's, the inner one is for the client.
+    async fn answer(
+        &mut self,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+        answer: &dyn Answer,
+        stop: &CancellationToken,
+    ) -> io::Result<Result<(), Failure>> {
+        match request {
+            Request::Status {} => self.item(answer.status().await).await,
+            Request::Attach(attach) => {
+                let Some(handed) = Handed::sort(&attach, descriptors) else {
+                    return Ok(Err(Failure::new(
+                        "the sandbox handed over the wrong number of listeners",
+                    )));
+                };
+                let (attached, attachment) = match answer.attach(attach, handed).await {
+                    Ok(both) => both,
+                    Err(failure) => return Ok(Err(failure)),
+                };
+                self.line(&json!({ "item": attached })).await?;
+                tokio::select! {
+                    () = closed(&mut self.reader) => {}
+                    () = stop.cancelled() => {}
+                }
+                drop(attachment);
+                Ok(Ok(()))
+            }
+            Request::CaInit {} => self.item(answer.ca_init().await).await,
+            Request::CaRotate {} => self.item(answer.ca_rotate().await).await,
+            Request::PolicyShow {} => self.item(answer.policy_show().await).await,
+            Request::ReceiptExport(filter) => match one(descriptors) {
+                Ok(into) => {
+                    self.item(answer.receipt_export(filter, into.into()).await)
+                        .await
+                }
+                Err(failure) => Ok(Err(failure)),
+            },
+            Request::ReceiptKey {} => self.item(answer.receipt_key().await).await,
+            Request::ReceiptList(filter) => self.items(answer.receipt_list(filter).await).await,
+            Request::ReceiptShow { call } => self.item(answer.receipt_show(call).await).await,
+            Request::SecretList {} => self.items(answer.secret_list().await).await,
+            Request::SecretRemove { name } => self.item(answer.secret_remove(name).await).await,
+            Request::SecretSet { name } => {
+                let secret = match one(descriptors) {
+                    Ok(pipe) => read_secret(pipe.into()).await,
+                    Err(failure) => Err(failure),
+                };
+                match secret {
+                    Ok(secret) => self.item(answer.secret_set(name, secret).await).await,
+                    Err(failure) => Ok(Err(failure)),
+                }
+            }
+            Request::Tail { agent } => self.tail(agent, answer, stop).await,
+            Request::TokenCreate(order) => self.item(answer.token_create(order).await).await,
+        }
+    }
+
+    async fn tail(
+        &mut self,
+        agent: Option<exeat_types::AgentId>,
+        answer: &dyn Answer,
+        stop: &CancellationToken,
+    ) -> io::Result<Result<(), Failure>> {
+        let (sender, mut lines) = mpsc::channel(TAIL_LINES_MAX);
+        let mut source = std::pin::pin!(answer.tail(agent, Lines(sender)));
+        loop {
+            tokio::select! {
+                line = lines.recv() => match line {
+                    Some(line) => self.line(&json!({ "item": line })).await?,
+                    None => return Ok(source.await),
+                },
+                ended = &mut source => {
+                    while let Ok(line) = lines.try_recv() {
+                        self.line(&json!({ "item": line })).await?;
+                    }
+                    return Ok(ended);
+                }
+                () = closed(&mut self.reader) => return Ok(Ok(())),
+                () = stop.cancelled() => return Ok(Ok(())),
+            }
+        }
+    }
+}
+
+/// Waits until the client closes its end; what it still sends is dropped.
+async fn closed(reader: &mut OwnedReadHalf) {
+    let mut dropped = [0_u8; 256];
+    while let Ok(1..) = reader.read(&mut dropped).await {}
+}
+
+fn one(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
+    let wrong = |_| Failure::new("this request needs exactly one descriptor");
+    let [descriptor] = <[OwnedFd; 1]>::try_from(descriptors).map_err(wrong)?;
+    Ok(descriptor)
+}
+
+/// Reads a secret from a pipe, without the line end that typing and `echo` leave behind.
+async fn read_secret(pipe: File) -> Result<Secret, Failure> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::with_capacity(limits::SECRET_BYTES_MAX.saturating_add(2));
+        let most = u64::try_from(limits::SECRET_BYTES_MAX)
+            .unwrap_or(u64::MAX)
+            .saturating_add(2);
+        let read = pipe.take(most).read_to_end(&mut bytes);
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        (Secret::new(bytes), read)
+    });
+    let failed = |problem: &dyn std::fmt::Display| {
+        Failure::new(format!("the secret could not be read: {problem}"))
+    };
+    let read = timeout(limits::HEAD_TIMEOUT, read)
+        .await
+        .map_err(|late| failed(&late))?;
+    let (secret, outcome) = read.map_err(|panicked| failed(&panicked))?;
+    outcome.map_err(|problem| failed(&problem))?;
+    Ok(secret)
+}
