@@ -16,7 +16,13 @@ use crate::{
 pub(super) fn ca(place: &Place, order: &Ca) -> anyhow::Result<Ending> {
     let pem = match order {
         Ca::Init => place.gate()?.one::<String>(&Request::CaInit {}, &[])?,
-        Ca::Rotate => place.gate()?.one::<String>(&Request::CaRotate {}, &[])?,
+        Ca::Rotate => {
+            let pem = place.gate()?.one::<String>(&Request::CaRotate {}, &[])?;
+            ui::say(
+                "a gate that runs signs with the old root until it is restarted; both are in the bundle",
+            );
+            pem
+        }
         Ca::Export => exeat_ca::bundle(&[], &stored(place)?),
         Ca::Bundle => {
             let roots = stored(place)?;

@@ -36,6 +36,8 @@ pub(crate) struct Desk {
     state: Arc<State>,
     running: Option<Running>,
     since: Timestamp,
+    /// Held while rules are read and replaced: of two reloads the later must win, or an old secret comes back.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 /// Receipts that a list shows when no limit is asked for.
@@ -48,6 +50,7 @@ impl Desk {
             state,
             running,
             since,
+            reloading: tokio::sync::Mutex::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Desk {
     /// Reads everything anew and puts it in force, all or nothing.
     pub(crate) async fn reload(&self) {
         let Some(running) = &self.running else { return };
+        let _turn = self.reloading.lock().await;
         match self.load_again().await {
             Ok(rules) => {
                 let changed = running.gate.rules().policy.digest() != rules.policy.digest();
