@@ -11,8 +11,10 @@ mod digest;
 mod host;
 mod id;
 pub mod limits;
+mod prefix;
 mod random;
 mod reason;
+mod regime;
 mod secret;
 mod signer;
 
@@ -22,8 +24,10 @@ pub use diagnostic::{Diagnostic, Report, Source, did_you_mean};
 pub use digest::{Digest, DigestBuilder};
 pub use host::{Authority, Host, Origin, Scheme};
 pub use id::{AccountId, AgentId, CallId, CredentialId, FamilyId, Seal, ToolName};
+pub use prefix::Prefix;
 pub use random::random_bytes;
 pub use reason::{Fault, Reason};
+pub use regime::Regime;
 pub use secret::Secret;
 pub use signer::{Algorithm, DeviceFailure, Sealer, Signer};
 

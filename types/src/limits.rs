@@ -34,6 +34,12 @@ pub const LEAF_CACHE_MAX: usize = 4096;
 pub const REFUSALS_PER_SECOND_MAX: u32 = 100;
 /// Records that may wait for one group commit.
 pub const JOURNAL_QUEUE_MAX: usize = 65_536;
+/// Addresses of one upstream that are tried.
+pub const ADDRESSES_MAX: usize = 16;
+/// Longest answer of an upstream proxy to CONNECT, in bytes.
+pub const PROXY_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Longest TLS client hello that is read before its name must be known, in bytes.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 64 * 1024;
 
 /// A client must finish its first head (or TLS hello) within this time.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,6 +53,10 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connecting to upstream, TLS included, must end within this time.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After this time without a connection the next address of an upstream is tried beside those before it.
+pub const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
+/// A connection that passes unread is closed when neither side has sent anything for this time, or at most twice as long.
+pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Upstream must send the next byte within this time. Long polls and event streams send heartbeats well below it.
 pub const UPSTREAM_READ_TIMEOUT: Duration = Duration::from_secs(600);
 /// An idle upstream connection is closed after this time.
@@ -55,5 +65,7 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const SECRET_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long open calls may drain at shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long open calls may go on in a gate that was replaced by another.
+pub const REPLACED_DRAIN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// A record must be durable within this time, or the call is refused.
 pub const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
