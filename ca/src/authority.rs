@@ -35,9 +35,8 @@ const RENEW_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest common name (RFC 5280 appendix A, ub-common-name); longer hosts stand in the SAN alone.
 const COMMON_NAME_MAX: usize = 64;
 
-/// Mints leaves under one root.
+/// Mints leaves under one root at a time.
 pub struct Authority {
-    root: Arc<Root>,
     clock: Arc<dyn Clock>,
     pair: Pair,
     tls_key: Arc<dyn SigningKey>,
@@ -54,9 +53,8 @@ impl Authority {
         let (pair, secret) = Pair::generate()?;
         let pkcs8 = PrivatePkcs8KeyDer::from(key::bytes(&secret));
         let tls_key = any_ecdsa_type(&PrivateKeyDer::Pkcs8(pkcs8)).map_err(Error::Tls)?;
-        let cache = Mutex::new(Cache::new(LEAF_CACHE_MAX));
+        let cache = Mutex::new(Cache::new(root, LEAF_CACHE_MAX));
         Ok(Self {
-            root,
             clock,
             pair,
             tls_key,
@@ -66,8 +64,13 @@ impl Authority {
     }
 
     /// The root that signs.
-    pub fn root(&self) -> &Arc<Root> {
-        &self.root
+    pub fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.lock().root)
+    }
+
+    /// Signs with another root from here on, and forgets every leaf of the one before. Connections that stand go on.
+    pub fn replace_root(&self, root: Arc<Root>) {
+        *self.lock() = Cache::new(root, LEAF_CACHE_MAX);
     }
 
     /// The TLS settings for a server that is this host: its certificate, TLS 1.2 and 1.3, ALPN h2 and http/1.1.
@@ -76,12 +79,20 @@ impl Authority {
     /// When the root has expired or the certificate cannot be made.
     pub fn server_config(&self, host: &Host) -> Result<Arc<ServerConfig>, Error> {
         let now = self.clock.now();
-        if let Some(config) = self.lock().find(host, now) {
-            return Ok(config);
-        }
-        let leaf = self.mint(host, now)?;
+        let root = {
+            let mut cache = self.lock();
+            if let Some(config) = cache.find(host, now) {
+                return Ok(config);
+            }
+            Arc::clone(&cache.root)
+        };
+        let leaf = self.mint(&root, host, now)?;
         let config = Arc::clone(&leaf.config);
-        self.lock().keep(host.clone(), leaf);
+        let mut cache = self.lock();
+        // A leaf of a root that was replaced meanwhile serves this one connection.
+        if Arc::ptr_eq(&cache.root, &root) {
+            cache.keep(host.clone(), leaf);
+        }
         Ok(config)
     }
 
@@ -89,14 +100,15 @@ impl Authority {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mint(&self, host: &Host, now: Timestamp) -> Result<Leaf, Error> {
-        let end = self.root.not_after();
+    fn mint(&self, root: &Root, host: &Host, now: Timestamp) -> Result<Leaf, Error> {
+        let end = root.not_after();
         if now >= end {
             return Err(Error::RootExpired { at: end });
         }
         let not_after = now.after(LEAF_LIFE).min(end);
-        let der = self.certificate(host, backdated(now).max(self.root.not_before()), not_after)?;
-        let chain = vec![der, self.root.certificate_der().clone()];
+        let not_before = backdated(now).max(root.not_before());
+        let der = self.certificate(root, host, (not_before, not_after))?;
+        let chain = vec![der, root.certificate_der().clone()];
         let certified = CertifiedKey::new(chain, Arc::clone(&self.tls_key));
         let mut config = self.template.clone();
         config.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
@@ -114,9 +126,9 @@ impl Authority {
 
     fn certificate(
         &self,
+        root: &Root,
         host: &Host,
-        not_before: Timestamp,
-        not_after: Timestamp,
+        (not_before, not_after): (Timestamp, Timestamp),
     ) -> Result<CertificateDer<'static>, Error> {
         let failed = |source| Error::Leaf {
             host: host.clone(),
@@ -142,7 +154,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        Ok(self.root.sign(&params, &self.pair).map_err(failed)?.into())
+        Ok(root.sign(&params, &self.pair).map_err(failed)?.into())
     }
 }
 
@@ -167,17 +179,19 @@ struct Leaf {
     renew: Timestamp,
 }
 
-/// The most recently used leaves, in two generations: when the young one is full it becomes the old one, and what was
+/// The root in use and its most recently used leaves, in two generations: when the young one is full it becomes the old one, and what was
 /// not asked for since is dropped. INVARIANT: never more than `max` leaves.
 struct Cache {
+    root: Arc<Root>,
     max: usize,
     young: HashMap<Host, Leaf>,
     old: HashMap<Host, Leaf>,
 }
 
 impl Cache {
-    fn new(max: usize) -> Self {
+    fn new(root: Arc<Root>, max: usize) -> Self {
         Self {
+            root,
             max,
             young: HashMap::new(),
             old: HashMap::new(),

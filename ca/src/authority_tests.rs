@@ -36,15 +36,17 @@ fn unix(moment: Timestamp) -> UnixTime {
 
 fn leaf(authority: &Authority, text: &str) -> CertificateDer<'static> {
     let now = authority.clock.now();
-    let end = now.after(LEAF_LIFE).min(authority.root.not_after());
+    let end = now.after(LEAF_LIFE).min(authority.root().not_after());
     authority
-        .certificate(&host(text), backdated(now), end)
+        .certificate(&authority.root(), &host(text), (backdated(now), end))
         .unwrap()
 }
 
 fn store(authority: &Authority) -> RootCertStore {
     let mut store = RootCertStore::empty();
-    store.add(authority.root.certificate_der().clone()).unwrap();
+    store
+        .add(authority.root().certificate_der().clone())
+        .unwrap();
     store
 }
 
@@ -144,9 +146,8 @@ fn text_of(certificate: &X509Certificate<'_>) -> String {
 #[test]
 fn root_and_leaves_say_exactly_this() {
     let (authority, _) = authority();
-    let root = parse_x509_certificate(authority.root.certificate_der())
-        .unwrap()
-        .1;
+    let signer = authority.root();
+    let root = parse_x509_certificate(signer.certificate_der()).unwrap().1;
     let expect = "basic ca=true path=Some(0) critical\nsubject CN=Exeat test root\nsubject key id\n\
                   usage Key Cert Sign, CRL Sign critical";
     assert_eq!(text_of(&root), expect);
@@ -197,7 +198,7 @@ fn openssl_accepts_the_chain_under_its_strict_rules() {
         std::fs::write(&path, pem).unwrap();
         path
     };
-    let root = write("root.pem", authority.root.certificate_pem());
+    let root = write("root.pem", authority.root().certificate_pem());
     let other = write("other.pem", year_root().certificate_pem());
     let name = write(
         "name.pem",
@@ -337,7 +338,7 @@ fn a_leaf_is_kept_until_a_day_before_its_end_and_never_outlives_the_root() {
         .timestamp();
     assert_eq!(
         end,
-        i64::try_from(authority.root.not_after().millis() / 1000).unwrap()
+        i64::try_from(authority.root().not_after().millis() / 1000).unwrap()
     );
     clock.advance(DAY - Duration::from_secs(1));
     assert!(Arc::ptr_eq(&third, &config().unwrap()));
@@ -353,7 +354,7 @@ fn the_cache_never_holds_more_than_its_bound_and_keeps_what_is_used() {
         renew: NOON.after(DAY),
     };
     let number = |n: u32| Host::Ip(IpAddr::from(n.to_be_bytes()));
-    let mut cache = Cache::new(8);
+    let mut cache = Cache::new(Arc::new(year_root()), 8);
     cache.keep(host("used.example"), leaf());
     for n in 0..1000 {
         cache.keep(number(n), leaf());
@@ -383,4 +384,18 @@ fn an_authority_serves_many_threads_at_once() {
         }
     });
     assert_eq!(authority.lock().young.len(), 25);
+}
+
+#[test]
+fn another_root_signs_from_the_moment_it_is_there() {
+    let (authority, _clock) = authority();
+    let before = authority.server_config(&host("a.example")).unwrap();
+    let same = authority.server_config(&host("a.example")).unwrap();
+    assert!(Arc::ptr_eq(&before, &same));
+    let old = authority.root();
+    authority.replace_root(Arc::new(year_root()));
+    assert_ne!(authority.root().fingerprint(), old.fingerprint());
+    let after = authority.server_config(&host("a.example")).unwrap();
+    assert!(!Arc::ptr_eq(&before, &after), "a leaf outlived its root");
+    assert!(check(&authority, "a.example", "a.example", NOON));
 }

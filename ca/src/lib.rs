@@ -11,9 +11,11 @@ mod fakes;
 mod key;
 mod root;
 mod store;
+mod truststore;
 
 pub use authority::Authority;
 pub use bundle::{SystemRoots, bundle, system_roots};
 pub use error::Error;
 pub use root::{Root, Sealed};
 pub use store::Store;
+pub use truststore::trust_store;

@@ -1,7 +1,8 @@
 //! Names inside the sandbox, answered without asking anyone: policy first, then an address of our own.
 //!
 //! Sans-IO and strict: one question, no compression, no surprises. A name that may not be reached is refused; one that
-//! may gets an address from 198.18.0.0/15 (RFC 2544), which leads to the listeners. A query never leaves the machine.
+//! may gets an address from 198.18.0.0/15 (RFC 2544), or the one it is told to give, which leads to the listeners. A query
+//! never leaves the machine.
 
 use std::{
     collections::HashMap,
@@ -44,9 +45,18 @@ const NAME_POINTER: u16 = 0xC000 | 12;
 pub struct Synthetic {
     addresses: HashMap<Host, Ipv4Addr>,
     names: HashMap<Ipv4Addr, Host>,
+    always: Vec<IpAddr>,
 }
 
 impl Synthetic {
+    /// Gives these addresses for every name, at most one of each family, instead of one for each name.
+    pub fn always(addresses: &[IpAddr]) -> Self {
+        Self {
+            always: addresses.to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// The name that an address stands for.
     pub fn name(&self, address: IpAddr) -> Option<&Host> {
         let IpAddr::V4(address) = address else {
@@ -55,7 +65,20 @@ impl Synthetic {
         self.names.get(&address)
     }
 
-    /// The address of a name, the same each time; none when there are too many names.
+    /// The address of a name to give to a question, the same each time; none when there are too many names.
+    fn answer(&mut self, host: &Host, kind: u16) -> Result<Option<IpAddr>, TooMany> {
+        if !self.always.is_empty() {
+            let fits =
+                |address: &&IpAddr| kind == if address.is_ipv4() { TYPE_A } else { TYPE_AAAA };
+            return Ok(self.always.iter().find(fits).copied());
+        }
+        if kind != TYPE_A {
+            return Ok(None);
+        }
+        let address = self.address(host).ok_or(TooMany)?;
+        Ok(Some(address.into()))
+    }
+
     fn address(&mut self, host: &Host) -> Option<Ipv4Addr> {
         if let Some(address) = self.addresses.get(host) {
             return Some(*address);
@@ -69,6 +92,9 @@ impl Synthetic {
         Some(address)
     }
 }
+
+/// There is no address left.
+struct TooMany;
 
 /// Answers one query; none when it is no query at all and silence is the answer.
 ///
@@ -118,12 +144,9 @@ fn decide(
     if !allowed(&host) {
         return (REFUSED, None);
     }
-    if question.kind != TYPE_A {
-        return (NO_ERROR, None);
-    }
-    match addresses.address(&host) {
-        Some(address) => (NO_ERROR, Some(address.into())),
-        None => (SERVER_FAILURE, None),
+    match addresses.answer(&host, question.kind) {
+        Ok(address) => (NO_ERROR, address),
+        Err(TooMany) => (SERVER_FAILURE, None),
     }
 }
 

@@ -188,6 +188,30 @@ fn malformed_queries_are_told_so_and_replies_are_not_answered() {
     );
 }
 
+#[test]
+fn a_network_may_give_its_own_addresses_for_every_name_that_may_be_reached() {
+    let always = ["10.203.0.2".parse().unwrap(), "fd77::2".parse().unwrap()];
+    let mut table = Synthetic::always(&always);
+    for name in ["a.example", "b.example"] {
+        assert_eq!(
+            ask(&mut table, &query(name, 1, &[])).unwrap(),
+            (0, 1, vec![10, 203, 0, 2])
+        );
+        let (code, answers, data) = ask(&mut table, &query(name, 28, &[])).unwrap();
+        assert_eq!((code, answers, data.len(), data[15]), (0, 1, 16, 2));
+        assert_eq!(
+            ask(&mut table, &query(name, 65, &[])).unwrap(),
+            (0, 0, vec![])
+        );
+    }
+    assert_eq!(ask(&mut table, &query("a.other", 1, &[])).unwrap().0, 5);
+    let mut v4 = Synthetic::always(&always[..1]);
+    assert_eq!(
+        ask(&mut v4, &query("a.example", 28, &[])).unwrap(),
+        (0, 0, vec![])
+    );
+}
+
 proptest! {
     #[test]
     fn no_bytes_break_it_and_no_reply_outgrows_the_question(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use crate::EXPLICIT_PORT;
@@ -40,24 +40,50 @@ const REPLACED_ROOTS: [&str; 10] = [
     "npm_config_cafile",
 ];
 
-/// The variables that lead clients to the gate: `ca` holds our roots, `bundle` those and the system's, both as paths inside.
-pub fn variables(ca: &Path, bundle: &Path) -> Vec<(OsString, OsString)> {
+/// Variables whose former value stays, with ours behind it.
+pub(crate) const APPENDED: [&str; 1] = [JAVA];
+/// Every Java machine heeds it and says so in one line on standard error. `JDK_JAVA_OPTIONS` is no quieter, came later,
+/// and is for the launcher `java` only: build tools and their daemons would not see it.
+const JAVA: &str = "JAVA_TOOL_OPTIONS";
+
+/// The variables that lead clients to the gate: `ca` holds our roots, `bundle` those and the system's, `store` the same
+/// for Java, all as paths inside.
+pub fn variables(ca: &Path, bundle: &Path, store: &Path) -> Vec<(OsString, OsString)> {
     let proxy = format!("http://127.0.0.1:{EXPLICIT_PORT}");
     let proxies = PROXY.iter().map(|name| (*name, OsStr::new(&proxy)));
     let direct = ["NO_PROXY", "no_proxy"].map(|name| (name, OsStr::new(NO_PROXY)));
     // Node ignores proxy variables unless it is told to heed them.
     let node = ("NODE_USE_ENV_PROXY", OsStr::new("1"));
+    // Its usual place is covered, as it is that of everybody's sessions.
+    let tmux = ("TMUX_TMPDIR", OsStr::new("/dev/shm"));
     let added = ADDED_ROOTS.iter().map(|name| (*name, ca.as_os_str()));
     let replaced = REPLACED_ROOTS
         .iter()
         .map(|name| (*name, bundle.as_os_str()));
     let all = proxies
         .chain(direct)
-        .chain([node])
+        .chain([node, tmux])
         .chain(added)
         .chain(replaced);
+    let java = (OsString::from(JAVA), OsString::from(java(store)));
     all.map(|(name, value)| (name.into(), value.into()))
+        .chain([java])
         .collect()
+}
+
+/// Java reads neither proxy variables nor PEM files. The password is none: the store has nothing to open. Its counters
+/// stay out of `/tmp`, where a process of another sandbox may have the same number, and Java would warn on standard output.
+fn java(store: &Path) -> String {
+    let proxies = ["http", "https"].map(|scheme| {
+        format!("-D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={EXPLICIT_PORT}")
+    });
+    format!(
+        "{} -Dhttp.nonProxyHosts=localhost|127.*|[::1] -Djavax.net.ssl.trustStore={} \
+         -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit \
+         -XX:+PerfDisableSharedMem",
+        proxies.join(" "),
+        store.display()
+    )
 }
 
 /// Names that are credentials, or lead to a process that holds some.
@@ -119,29 +145,6 @@ const DROPPED_WORDS: [&str; 12] = [
     "BEARER",
     "CREDENTIAL",
 ];
-
-/// Where programs keep sockets of agents and of container engines below a home folder.
-const SOCKETS: [&str; 14] = [
-    ".1password",
-    ".bitwarden-ssh-agent.sock",
-    ".colima",
-    ".docker/desktop",
-    ".docker/run",
-    ".gnupg/S.dirmngr",
-    ".gnupg/S.gpg-agent",
-    ".gnupg/S.gpg-agent.browser",
-    ".gnupg/S.gpg-agent.extra",
-    ".gnupg/S.gpg-agent.ssh",
-    ".gnupg/S.keyboxd",
-    ".lima",
-    ".local/share/containers/podman/machine",
-    ".rd",
-];
-
-/// Paths below a home folder to hide ([`crate::Plan::hide`]), as a process listens there that acts for the user.
-pub fn sockets(home: &Path) -> Vec<PathBuf> {
-    SOCKETS.iter().map(|name| home.join(name)).collect()
-}
 
 /// The environment without credentials, without ways to agents that hold some, and without proxies of the outer world.
 /// It goes by names, and by values that hold a user and password in a URL.
@@ -214,6 +217,7 @@ mod tests {
         let set = variables(
             Path::new("/run/exeat/ca.pem"),
             Path::new("/run/exeat/bundle.pem"),
+            Path::new("/run/exeat/truststore.p12"),
         );
         let value = |name: &str| {
             set.iter()
@@ -224,6 +228,9 @@ mod tests {
         assert_eq!(value("NO_PROXY"), Some("localhost,127.0.0.1,::1"));
         assert_eq!(value("NODE_EXTRA_CA_CERTS"), Some("/run/exeat/ca.pem"));
         assert_eq!(value("SSL_CERT_FILE"), Some("/run/exeat/bundle.pem"));
-        assert_eq!(set.len(), 21);
+        let java = value("JAVA_TOOL_OPTIONS").unwrap();
+        assert!(java.contains("-Djavax.net.ssl.trustStore=/run/exeat/truststore.p12"));
+        assert!(java.contains("-Dhttps.proxyPort=3128"));
+        assert_eq!(set.len(), 23);
     }
 }

@@ -7,28 +7,51 @@
 //! processes, System V and POSIX IPC, capabilities, runtime sockets under `/run` and the paths it is told to hide. What is
 //! not: the rest of the filesystem (Landlock) and the system call surface (seccomp). Read `setup.rs` next.
 
+mod account;
+mod agents;
+mod between;
 mod channel;
+mod confine;
+mod devices;
 mod dns;
+pub mod doctor;
 mod environment;
 mod error;
+mod filter;
+mod hidden;
 mod init;
+mod kept;
 mod mounts;
 mod network;
+mod order;
 mod privileges;
+mod repository;
+mod reserve;
 mod resolver;
+mod roots;
 mod setup;
 mod start;
 mod sys;
+mod syscalls;
+mod system_roots;
 mod terminal;
+mod tree;
 
 use std::{ffi::OsString, process::ExitCode};
 
+pub use account::account_home;
+pub use agents::state_folders;
+pub use confine::{Gap, gaps};
 pub use dns::{Synthetic, answer};
-pub use environment::{FILES, scrub, sockets, variables};
+pub use environment::{FILES, scrub, variables};
 pub use error::Error;
+pub use hidden::{AGENT_LOGINS, CREDENTIALS, sockets};
+pub use kept::{KEPT_IN_HOME, KEPT_IN_PROJECT};
 pub use network::{EXPLICIT_PORT, Listeners};
+pub use privileges::protect_process;
 pub use resolver::Resolver;
-pub use start::{Plan, Prepared, Running, Sandbox, Signal, Signals, Streams};
+pub use start::{Access, Plan, Prepared, Running, Sandbox, Signal, Signals, Streams};
+pub use system_roots::BUNDLE;
 
 /// The hidden argument that makes the program stage one.
 pub const SETUP: &str = "__sandbox-setup";

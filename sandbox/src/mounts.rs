@@ -1,55 +1,84 @@
-//! The filesystem inside: the one outside, with everything covered through which another process would listen.
+//! The filesystem inside: the one outside, closed but where the command may write, with everything covered that it must
+//! not read and through which another process would listen.
 //!
-//! It covers; it does not confine: what the user may read and write outside, the command may inside, but for the paths
-//! that are hidden. Every failure ends the start.
+//! This is the first wall; Landlock is the second (`confine.rs`). Every failure ends the start. Devices are in
+//! `devices.rs`.
 
 use std::{
-    ffi::CStr,
     fs, io,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    mount::{
-        MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
-        mount_move, mount_remount,
-    },
+    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount},
     process::getuid,
 };
 
 use crate::{
+    devices,
     environment::FILES,
     error::{Error, path as at},
+    hidden,
+    kept::{Kept, kept},
+    order::Order,
+    roots::Roots,
+    system_roots,
+    tree::{Tree, close, close_all, pin},
 };
 
 const RUN: &str = "/run";
 /// A link to the former almost everywhere.
 const VAR_RUN: &str = "/var/run";
-const DEV: &str = "/dev";
-/// Devices that every program expects.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-/// How the names of devices begin that only compute.
-const COMPUTERS: [&str; 4] = ["dri", "kfd", "nvidia", "accel"];
-const DEVICE_LINKS: [(&str, &str); 5] = [
-    ("ptmx", "pts/ptmx"),
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-];
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// What covers a file: an empty one that cannot be written.
+pub(crate) const NO_FILE: &str = "/run/exeat/.nothing/file";
+/// What covers a folder.
+pub(crate) const NO_FOLDER: &str = "/run/exeat/.nothing/folder";
 /// Names of folders in `/tmp` in which agents, terminals and displays keep their sockets.
 const SOCKET_FOLDERS: [&str; 6] = [".X11-unix", ".ICE-unix", "ssh-", "tmux-", "gpg-", "dbus-"];
 const TMP_ENTRIES_MAX: usize = 65_536;
 /// Parts of `/proc` that the user `root` may change without any capability.
 const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
-/// Builds the mounts in the mount namespace of this process.
-pub(crate) fn build(hide: &[PathBuf], files: &[(PathBuf, Vec<u8>)], uid: u32) -> Result<(), Error> {
+/// What the mounts leave open, for the second wall.
+pub(crate) struct Walls {
+    /// Where the command may write.
+    pub(crate) roots: Vec<PathBuf>,
+    /// What it must not read.
+    pub(crate) hidden: Vec<PathBuf>,
+}
+
+/// Builds the mounts in the mount namespace of this process. `sockets` are those that others have bound.
+pub(crate) fn build(order: &Order, sockets: &[PathBuf], uid: u32) -> Result<Walls, Error> {
+    let roots = Roots::find(&order.access);
+    let mut hidden = hidden::credentials(&order.access);
+    hidden.extend(order.hide.iter().cloned());
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(at("make private", "/"))?;
-    for path in hide {
+    let resolv_conf = fs::canonicalize(RESOLV_CONF).ok();
+    let copy = |root: &PathBuf| Ok((root.clone(), Tree::copy(root)?, Kind::of(root)));
+    let open: Vec<_> = roots
+        .paths()
+        .iter()
+        .map(copy)
+        .collect::<Result<_, Error>>()?;
+    close_all()?;
+    replace_run(uid)?;
+    write_files(&order.files)?;
+    for (root, tree, kind) in open {
+        stand_in_run(&root, kind)?;
+        tree.attach(&root)?;
+    }
+    // What lay in `/run` is gone, unless the command works there.
+    let gone = |path: &PathBuf| path.starts_with(RUN) && !roots.contain(path);
+    for path in hidden.iter().filter(|path| !gone(path)) {
+        cover(path)?;
+    }
+    let is_socket = |path: &&PathBuf| {
+        fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+    };
+    for path in sockets.iter().filter(is_socket) {
         cover(path)?;
     }
     for path in sockets_in_tmp(Path::new("/tmp"))? {
@@ -58,14 +87,49 @@ pub(crate) fn build(hide: &[PathBuf], files: &[(PathBuf, Vec<u8>)], uid: u32) ->
     if fs::symlink_metadata(VAR_RUN).is_ok_and(|found| found.is_dir()) {
         cover(Path::new(VAR_RUN))?;
     }
-    let resolv_conf = fs::canonicalize(RESOLV_CONF).ok();
-    replace_run(uid)?;
-    write_files(files)?;
+    let Kept { pinned, closed } = kept(&order.access, &roots)?;
+    pinned.iter().try_for_each(|path| pin(path))?;
+    closed.iter().try_for_each(|path| close(path))?;
     if let Some(target) = resolv_conf {
         replace_resolv_conf(&target)?;
     }
-    replace_devices()?;
-    freeze_sys()
+    system_roots::replace()?;
+    devices::replace()?;
+    Ok(Walls {
+        roots: roots.paths().to_vec(),
+        hidden,
+    })
+}
+
+/// Folders are covered by folders, everything else by files.
+#[derive(Clone, Copy)]
+enum Kind {
+    Folder,
+    File,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Self {
+        if path.is_dir() {
+            Self::Folder
+        } else {
+            Self::File
+        }
+    }
+}
+
+/// A root in `/run` needs a place there again.
+fn stand_in_run(root: &Path, kind: Kind) -> Result<(), Error> {
+    if !root.starts_with(RUN) || root.exists() {
+        return Ok(());
+    }
+    match kind {
+        Kind::Folder => folder(root),
+        Kind::File => {
+            root.parent().map_or(Ok(()), folder)?;
+            file(root, &[])
+        }
+    }
 }
 
 /// Mounts the process namespace's own view, from inside it.
@@ -86,18 +150,20 @@ pub(crate) fn mount_proc() -> Result<(), Error> {
     Ok(())
 }
 
-/// Hides one path: a folder becomes empty, anything else becomes `/dev/null`.
+/// Hides one path behind an empty folder or an empty file.
 fn cover(path: &Path) -> Result<(), Error> {
     let kind = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_nothing(&error) => return Ok(()),
         other => other.map_err(at("hide", path))?.file_type(),
     };
-    if kind.is_dir() {
-        let flags = closed() | MountFlags::NOEXEC | MountFlags::RDONLY;
-        mount("tmpfs", path, "tmpfs", flags, Some(c"mode=0755,size=4k")).map_err(at("hide", path))
-    } else {
-        mount_bind("/dev/null", path).map_err(at("hide", path))
-    }
+    let nothing = if kind.is_dir() { NO_FOLDER } else { NO_FILE };
+    mount_bind(nothing, path).map_err(at("hide", path))
+}
+
+/// Nothing is there, or nothing that this user could see, and so the command cannot either.
+fn is_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
 }
 
 /// The sockets that other programs keep in a shared folder for temporary files, as far as their places are known.
@@ -176,6 +242,8 @@ fn write_files(files: &[(PathBuf, Vec<u8>)]) -> Result<(), Error> {
         file(path, content)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o444)).map_err(at("open", path))?;
     }
+    folder(Path::new(NO_FOLDER))?;
+    file(Path::new(NO_FILE), &[])?;
     mount_remount(FILES, closed() | MountFlags::RDONLY, c"").map_err(at("close", FILES))
 }
 
@@ -193,80 +261,19 @@ fn replace_resolv_conf(target: &Path) -> Result<(), Error> {
     mount_bind(&ours, target).map_err(at("cover", target))
 }
 
-/// A small `/dev`: harmless devices, those that compute, and terminals, shared memory and queues of its own. Disks, serial
-/// lines, network tunnels and cameras stay outside.
-fn replace_devices() -> Result<(), Error> {
-    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let staged = Path::new("/run/dev");
-    let fresh = |name: &str, kind: &'static str, flags: MountFlags, options: &CStr| {
-        let path = staged.join(name);
-        folder(&path)?;
-        mount(kind, &path, kind, flags, Some(options)).map_err(at("mount", path))
-    };
-    fresh("", "tmpfs", quiet, c"mode=0755,size=1m")?;
-    for entry in fs::read_dir(DEV).map_err(at("list", DEV))? {
-        let source = entry.map_err(at("list", DEV))?.path();
-        let name = source
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if DEVICES.contains(&name) || COMPUTERS.iter().any(|start| name.starts_with(start)) {
-            let target = staged.join(name);
-            if source.is_dir() {
-                folder(&target)?
-            } else {
-                file(&target, &[])?
-            }
-            mount_bind_recursive(&source, &target).map_err(at("keep", &source))?;
-        }
-    }
-    fresh(
-        "pts",
-        "devpts",
-        quiet,
-        c"newinstance,ptmxmode=0666,mode=0620",
-    )?;
-    fresh("shm", "tmpfs", closed(), c"mode=1777")?;
-    if Path::new("/dev/mqueue").is_dir() {
-        fresh("mqueue", "mqueue", closed() | MountFlags::NOEXEC, c"")?;
-    }
-    for (name, target) in DEVICE_LINKS {
-        let path = staged.join(name);
-        symlink(target, &path).map_err(at("link", path))?;
-    }
-    let read_only = quiet | MountFlags::BIND | MountFlags::RDONLY;
-    mount_remount(staged, read_only, c"").map_err(at("close", DEV))?;
-    mount_move(staged, DEV).map_err(at("cover", DEV))?;
-    fs::remove_dir(staged).map_err(at("remove", staged))
-}
-
-/// Control groups and kernel settings can be read, not changed.
-fn freeze_sys() -> Result<(), Error> {
-    let mounts =
-        fs::read_to_string("/proc/self/mountinfo").map_err(at("read", "/proc/self/mountinfo"))?;
-    for point in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
-        let inside = point == "/sys" || point.starts_with("/sys/");
-        // What another mount lies over cannot be reached, by the command neither.
-        if inside && Path::new(point).exists() {
-            read_only(Path::new(point))?;
-        }
-    }
-    Ok(())
-}
-
 fn read_only(path: &Path) -> Result<(), Error> {
     let flags = closed() | MountFlags::NOEXEC | MountFlags::BIND | MountFlags::RDONLY;
     mount_remount(path, flags, c"").map_err(at("close", path))
 }
 
-fn folder(path: &Path) -> Result<(), Error> {
+pub(crate) fn folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(at("create", path))
 }
 
-fn file(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub(crate) fn file(path: &Path, content: &[u8]) -> Result<(), Error> {
     fs::write(path, content).map_err(at("write", path))
 }
 
-fn closed() -> MountFlags {
+pub(crate) fn closed() -> MountFlags {
     MountFlags::NOSUID | MountFlags::NODEV
 }

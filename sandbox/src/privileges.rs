@@ -2,6 +2,7 @@
 
 use rustix::{
     io::Errno,
+    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
         configure_capability_in_ambient_set, no_new_privs, remove_capability_from_bounding_set,
@@ -13,6 +14,20 @@ use crate::error::{Error, system};
 
 /// What stage two needs before it drops everything: to mount `/proc` and to shrink the bounding set.
 const LENT: [CapabilitySet; 2] = [CapabilitySet::SYS_ADMIN, CapabilitySet::SETPCAP];
+
+/// Forbids other processes of this user to trace this one, to read its memory and environment, and to get a core of it.
+/// For every process that holds secrets or decides: call it first.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn protect_process() -> Result<(), Error> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(system("forbid tracing"))?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).map_err(system("forbid cores"))
+}
 
 /// Makes the lent capabilities survive the next exec, which otherwise clears them for every user but root.
 pub(crate) fn lend() -> Result<(), Error> {

@@ -10,27 +10,26 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
     },
-    pin::pin,
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
 };
 
 use rustix::process::{getgid, getuid};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::Builder;
 
 use crate::{
-    Error, INIT, Listeners,
+    Error, INIT, Listeners, between,
     channel::Channel,
     error::{path, system},
-    mounts, privileges,
-    start::{FAILED, NOT_RUN, Order, READY, STARTED, Signal},
+    hidden, mounts,
+    order::Order,
+    privileges,
+    start::{FAILED, NOT_RUN, READY, STARTED},
     sys,
     terminal::Terminal,
 };
+
+/// The table of unix sockets of this network namespace.
+const SOCKETS: &str = "/proc/net/unix";
 
 /// Runs stage one; the code to exit with is that of the command.
 pub(crate) fn run() -> ExitCode {
@@ -69,13 +68,17 @@ fn prepare(channel: &Channel) -> Result<Option<Started>, Error> {
     let (_, streams) = channel.receive()?;
     let mut streams: [OwnedFd; 3] = streams.try_into().map_err(|_count| Error::Protocol)?;
     let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+    // Other network namespaces have other tables.
+    let sockets = fs::read_to_string(SOCKETS).map_err(path("read", SOCKETS))?;
+    let sockets = hidden::bound_sockets(&sockets);
     sys::unshare()?;
     map_ids(uid, gid)?;
+    privileges::protect_process()?;
     let listeners = Listeners::make()?;
     channel.send(&[READY], &listeners.descriptors())?;
     drop(listeners);
     let order = Order::receive(channel)?;
-    mounts::build(&order.hide, &order.files, uid)?;
+    let walls = mounts::build(&order, &sockets, uid)?;
     let terminal = Terminal::replace(&mut streams)?;
     let (init, control) = start_init()?;
     // Nothing of what follows needs a capability.
@@ -96,6 +99,10 @@ fn prepare(channel: &Channel) -> Result<Option<Started>, Error> {
         .iter()
         .flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
     control.send(&env.collect::<Vec<_>>(), &[])?;
+    for paths in [&walls.roots, &walls.hidden] {
+        let paths = paths.iter().map(|path| path.as_os_str().as_bytes());
+        control.send(&paths.collect::<Vec<_>>(), &[])?;
+    }
     let (reply, _) = control.receive()?;
     channel.send(&reply, &[])?;
     let started = reply == [STARTED.as_bytes()];
@@ -140,37 +147,19 @@ fn finish(channel: Channel, stage: Started) -> ExitCode {
         terminal,
     } = stage;
     let runtime = Builder::new_current_thread().enable_all().build();
-    let raw = terminal.as_ref().map(Terminal::raw).transpose();
-    let ended = raw.and_then(|raw| {
-        let runtime = runtime.map_err(system("start the event loop"))?;
-        let watch = watch(channel, control, &mut init, terminal.as_ref());
-        let ended = runtime.block_on(watch);
-        drop(raw);
-        ended
-    });
+    let ended = runtime
+        .map_err(system("start the event loop"))
+        .and_then(|runtime| {
+            runtime.block_on(between::watch(
+                channel,
+                control,
+                &mut init,
+                terminal.as_ref(),
+            ))
+        });
+    // The operator's terminal is as it was before anybody hears of the end.
+    drop(terminal);
     kill(&mut init, ended).map_or(ExitCode::FAILURE, code)
-}
-
-async fn watch(
-    channel: Channel,
-    control: Channel,
-    init: &mut Child,
-    terminal: Option<&Terminal>,
-) -> Result<ExitStatus, Error> {
-    let Some(terminal) = terminal else {
-        return stand_between(channel, control, init, None).await;
-    };
-    let mut between = pin!(stand_between(channel, control, init, Some(terminal)));
-    tokio::select! {
-        ended = &mut between => {
-            terminal.drain().await;
-            ended
-        }
-        relayed = terminal.relay() => {
-            relayed?;
-            between.await
-        }
-    }
 }
 
 /// The status of stage two, which is killed unless it has ended by itself.
@@ -191,63 +180,4 @@ pub(crate) fn code(status: ExitStatus) -> ExitCode {
     };
     let code = status.code().unwrap_or_else(signal);
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-/// Passes signals on until stage two ends; an error when the caller goes away first.
-async fn stand_between(
-    channel: Channel,
-    control: Channel,
-    init: &mut Child,
-    terminal: Option<&Terminal>,
-) -> Result<ExitStatus, Error> {
-    let failed = || system("watch the sandbox");
-    let listen = |kind: SignalKind| signal(kind).map_err(failed());
-    let mut caller = stream(channel)?;
-    let mut inner = stream(control)?;
-    let (mut child, mut resize) = (
-        listen(SignalKind::child())?,
-        listen(SignalKind::window_change())?,
-    );
-    let (mut hangup, mut terminate) = (
-        listen(SignalKind::hangup())?,
-        listen(SignalKind::terminate())?,
-    );
-    let (mut interrupt, mut quit) = (
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::quit())?,
-    );
-    loop {
-        if let Some(status) = init.try_wait().map_err(failed())? {
-            return Ok(status);
-        }
-        let passed = tokio::select! {
-            byte = caller.read_u8() => Some(byte.map_err(|_closed| Error::Gone)?),
-            _ = hangup.recv() => Some(Signal::Hangup.number()),
-            _ = terminate.recv() => Some(Signal::Terminate.number()),
-            _ = interrupt.recv() => Some(Signal::Interrupt.number()),
-            _ = quit.recv() => Some(Signal::Quit.number()),
-            _ = child.recv() => None,
-            _ = resize.recv() => {
-                if let Some(terminal) = terminal {
-                    terminal.resize();
-                }
-                None
-            }
-        };
-        if let Some(number) = passed
-            && let Err(error) = inner.write_u8(number).await
-        {
-            // Stage two has ended; its status comes with the next round.
-            tracing::debug!(%error, "a signal came too late");
-        }
-    }
-}
-
-/// The control socket for single bytes, once the messages are done.
-pub(crate) fn stream(channel: Channel) -> Result<UnixStream, Error> {
-    let stream = channel.into_stream();
-    stream
-        .set_nonblocking(true)
-        .map_err(system("watch the control socket"))?;
-    UnixStream::from_std(stream).map_err(system("watch the control socket"))
 }

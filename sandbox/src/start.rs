@@ -1,15 +1,12 @@
 //! The outer side: starts stage one, takes the listeners, hands over the order, waits for the end.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Read as _, Write as _},
     net::Shutdown,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{
-            ffi::{OsStrExt as _, OsStringExt as _},
-            process::CommandExt as _,
-        },
+        unix::process::CommandExt as _,
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -22,7 +19,12 @@ use rustix::termios::isatty;
 use crate::{
     Error, Listeners, SETUP,
     channel::Channel,
+    environment::APPENDED,
     error::{path, system},
+    kept,
+    order::Order,
+    reserve::{Reserved, make_missing},
+    roots::Roots,
 };
 
 /// How long a stage may take for one step.
@@ -38,12 +40,28 @@ pub struct Plan {
     pub env: Vec<(OsString, OsString)>,
     /// Paths that shall be empty inside: the gate's data folder, folders with sockets. What does not exist is skipped.
     pub hide: Vec<PathBuf>,
+    /// What the command may change.
+    pub access: Access,
     /// The working folder.
     pub workdir: PathBuf,
     /// The program that calls [`crate::enter`]; `/proc/self/exe` is this one.
     pub exe: PathBuf,
     /// Where its input comes from and its output goes.
     pub streams: Streams,
+}
+
+/// What the command may change; the rest of the filesystem can only be read, and credentials not even that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The home folder, whose known credentials are covered and whose start-up files never change.
+    pub home: Option<PathBuf>,
+    /// The folder that the command works on. The home folder, or one above it, is no project: nothing in it can be changed.
+    pub project: PathBuf,
+    /// More that may be changed, named by the operator, and the agent's own state ([`crate::state_folders`]). What does
+    /// not exist is made.
+    pub write: Vec<PathBuf>,
+    /// What decides over the command and never changes, whatever else may: configuration, rules, tools, the gate itself.
+    pub keep: Vec<PathBuf>,
 }
 
 /// The standard streams of the command. Those that are terminals are relayed through a new one.
@@ -82,6 +100,8 @@ pub enum Signal {
     Quit,
     /// `SIGTERM`, for the command itself.
     Terminate,
+    /// `SIGCONT`, for the command and its children.
+    Continue,
 }
 
 impl Signal {
@@ -91,6 +111,7 @@ impl Signal {
             Self::Interrupt => 2,
             Self::Quit => 3,
             Self::Terminate => 15,
+            Self::Continue => 18,
         }
     }
 
@@ -100,6 +121,7 @@ impl Signal {
             2 => Some(Self::Interrupt),
             3 => Some(Self::Quit),
             15 => Some(Self::Terminate),
+            18 => Some(Self::Continue),
             _ => None,
         }
     }
@@ -133,14 +155,18 @@ impl Sandbox {
         }
         let child = command.spawn().map_err(path("run", &plan.exe))?;
         drop(command);
+        make_missing(&plan.access)?;
+        let roots = Roots::find(&plan.access);
         let stage = Stage {
             child: Some(child),
             channel: Arc::new(channel),
+            reserved: Reserved::hold(kept::reserved(&plan.access, &roots)?)?,
         };
         let Plan {
             argv,
             env,
             hide,
+            access,
             workdir,
             exe: _,
             streams,
@@ -155,6 +181,7 @@ impl Sandbox {
             argv,
             env,
             hide,
+            access,
             workdir,
             files: Vec::new(),
         };
@@ -179,6 +206,13 @@ impl Prepared {
         files: Vec<(PathBuf, Vec<u8>)>,
     ) -> Result<Running, Error> {
         let Self { stage, mut order } = self;
+        let env: Vec<_> = env
+            .into_iter()
+            .map(|(name, value)| {
+                let value = appended(&order.env, &name, value);
+                (name, value)
+            })
+            .collect();
         order
             .env
             .retain(|(name, _)| !env.iter().any(|(newer, _)| newer == name));
@@ -188,6 +222,17 @@ impl Prepared {
         let (reply, _) = stage.channel.receive()?;
         expect(&reply, STARTED)?;
         Ok(Running(stage))
+    }
+}
+
+/// The value of a variable, behind its former one where both count.
+fn appended(env: &[(OsString, OsString)], name: &OsStr, value: OsString) -> OsString {
+    let former = env.iter().find(|(known, _)| known == name);
+    match former.filter(|_| APPENDED.iter().any(|appended| name == *appended)) {
+        Some((_, former)) => [former.as_os_str(), OsStr::new(" "), &value]
+            .into_iter()
+            .collect(),
+        None => value,
     }
 }
 
@@ -232,6 +277,9 @@ impl Signals {
 struct Stage {
     child: Option<Child>,
     channel: Arc<Channel>,
+    /// Given back once the sandbox has ended.
+    #[expect(dead_code, reason = "it is held, not read")]
+    reserved: Reserved,
 }
 
 impl Drop for Stage {
@@ -249,6 +297,8 @@ impl Drop for Stage {
     }
 }
 
+/// The byte by which stage two says that the command was stopped at its terminal.
+pub(crate) const STOPPED: u8 = 19;
 /// Says that the listeners come with this message.
 pub(crate) const READY: &str = "ready";
 /// Says that the command runs.
@@ -270,65 +320,4 @@ fn expect(reply: &[Vec<u8>], word: &str) -> Result<(), Error> {
         }),
         _ => Err(Error::Protocol),
     }
-}
-
-/// What stage one is told to run.
-pub(crate) struct Order {
-    pub(crate) argv: Vec<OsString>,
-    pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) hide: Vec<PathBuf>,
-    pub(crate) workdir: PathBuf,
-    pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
-}
-
-impl Order {
-    fn send(&self, channel: &Channel) -> Result<(), Error> {
-        let bytes = |text: &OsString| text.as_bytes().to_vec();
-        let pair = |(name, value): &(OsString, OsString)| [bytes(name), bytes(value)];
-        let path = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
-        let file = |(name, content): &(PathBuf, Vec<u8>)| [path(name), content.clone()];
-        channel.send(&self.argv.iter().map(bytes).collect::<Vec<_>>(), &[])?;
-        channel.send(&self.env.iter().flat_map(pair).collect::<Vec<_>>(), &[])?;
-        channel.send(&self.hide.iter().map(path).collect::<Vec<_>>(), &[])?;
-        channel.send(&[path(&self.workdir)], &[])?;
-        channel.send(&self.files.iter().flat_map(file).collect::<Vec<_>>(), &[])
-    }
-
-    pub(crate) fn receive(channel: &Channel) -> Result<Self, Error> {
-        let list = || channel.receive().map(|(list, _)| list);
-        let argv = list()?.into_iter().map(OsString::from_vec).collect();
-        let env = pairs(list()?)?;
-        let env = env
-            .into_iter()
-            .map(|[name, value]| (text(name), text(value)))
-            .collect();
-        let hide = list()?.into_iter().map(|path| text(path).into()).collect();
-        let [workdir] = <[Vec<u8>; 1]>::try_from(list()?).map_err(|_count| Error::Protocol)?;
-        let files = pairs(list()?)?;
-        let files = files
-            .into_iter()
-            .map(|[path, content]| (text(path).into(), content))
-            .collect();
-        Ok(Self {
-            argv,
-            env,
-            hide,
-            workdir: text(workdir).into(),
-            files,
-        })
-    }
-}
-
-fn text(bytes: Vec<u8>) -> OsString {
-    OsString::from_vec(bytes)
-}
-
-/// A flat list as pairs.
-pub(crate) fn pairs(list: Vec<Vec<u8>>) -> Result<Vec<[Vec<u8>; 2]>, Error> {
-    let mut list = list.into_iter();
-    let mut pairs = Vec::new();
-    while let Some(first) = list.next() {
-        pairs.push([first, list.next().ok_or(Error::Protocol)?]);
-    }
-    Ok(pairs)
 }

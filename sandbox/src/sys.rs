@@ -1,9 +1,10 @@
-//! The three calls that Rust cannot prove safe. Nothing else in this crate is `unsafe`.
+//! The calls that Rust cannot prove safe. Nothing else that runs in a sandbox is `unsafe`.
 
 use std::{
     ffi::OsStr,
     fs, io,
-    os::fd::{FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    ptr,
 };
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -60,4 +61,52 @@ pub(crate) fn close_inherited() -> Result<(), Error> {
 pub(crate) fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open, and the same one, for as long as it lives; the `AsyncFd` owns it.
     unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(Into::into)
+}
+
+/// Makes a mount and all mounts below it read-only at once.
+#[expect(unsafe_code, reason = "no library offers the call")]
+pub(crate) fn set_read_only(tree: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the path is a string with its end, the attributes are a structure of the size that is told, and both
+    // outlive the call, which writes to neither.
+    let failed = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The version of Landlock that the kernel offers, if it does.
+#[expect(
+    unsafe_code,
+    reason = "no library tells the version without confining the process"
+)]
+pub(crate) fn landlock_version() -> Option<u32> {
+    let question: libc::c_uint = 1;
+    // SAFETY: with this flag (`LANDLOCK_CREATE_RULESET_VERSION`) the call takes no memory and makes nothing.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<libc::c_void>(),
+            0_usize,
+            question,
+        )
+    };
+    u32::try_from(version).ok().filter(|version| *version > 0)
 }

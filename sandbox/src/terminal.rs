@@ -3,6 +3,7 @@
 //! The command never holds the outer terminal, so it can neither read what is typed elsewhere nor push input into it.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, Write as _},
     os::fd::{AsFd, OwnedFd},
@@ -12,13 +13,14 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags, open},
     io::{ioctl_fionbio, read, write},
+    process::getpgrp,
     pty::{OpenptFlags, openpt, ptsname, unlockpt},
     termios::{
-        OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
-        tcsetwinsize,
+        OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize,
+        tcsetattr, tcsetwinsize,
     },
 };
-use tokio::{io::Interest, time::timeout};
+use tokio::{io::Interest, sync::Notify, time::timeout};
 
 use crate::{
     error::{Error, system},
@@ -33,6 +35,8 @@ pub(crate) struct Terminal {
     outer: File,
     master: OwnedFd,
     keyboard: Option<OwnedFd>,
+    raw: RefCell<Option<Raw>>,
+    entered: Notify,
 }
 
 impl Terminal {
@@ -68,6 +72,8 @@ impl Terminal {
             outer: outer.into(),
             master,
             keyboard,
+            raw: RefCell::new(None),
+            entered: Notify::new(),
         };
         terminal.resize();
         Ok(Some(terminal))
@@ -82,13 +88,30 @@ impl Terminal {
         }
     }
 
-    /// Makes the outer terminal raw until the guard is dropped.
-    pub(crate) fn raw(&self) -> Result<Option<Raw>, Error> {
-        self.keyboard
-            .as_ref()
-            .map(Raw::set)
-            .transpose()
-            .map_err(system("prepare the terminal"))
+    /// Makes the outer terminal raw, unless this job is in the background, and gives the inner one its size.
+    pub(crate) fn enter(&self) -> Result<(), Error> {
+        if let Some(keyboard) = self.keyboard.as_ref().filter(|keyboard| is_ours(keyboard)) {
+            let raw = Raw::set(keyboard).map_err(system("prepare the terminal"))?;
+            self.raw.replace(Some(raw));
+            self.entered.notify_one();
+            self.resize();
+        }
+        Ok(())
+    }
+
+    /// Makes the outer terminal what it was.
+    pub(crate) fn leave(&self) {
+        drop(self.raw.take());
+    }
+
+    /// Whether something is typed here.
+    pub(crate) const fn has_keyboard(&self) -> bool {
+        self.keyboard.is_some()
+    }
+
+    /// Whether it has to be entered yet.
+    pub(crate) fn waits(&self) -> bool {
+        self.has_keyboard() && self.raw.borrow().is_none()
     }
 
     /// Copies in both directions until the command's side is closed.
@@ -128,7 +151,14 @@ impl Terminal {
         let master = watched(self.master.try_clone()?, Interest::WRITABLE)?;
         let mut buffer = vec![0u8; 4096];
         loop {
+            while self.waits() {
+                self.entered.notified().await;
+            }
             let mut ready = keyboard.readable().await?;
+            // What is typed while the job is in the background is not for it.
+            if self.waits() {
+                continue;
+            }
             let Ok(typed) = ready.try_io(|keyboard| typed(keyboard.get_ref(), &mut buffer)) else {
                 continue;
             };
@@ -143,6 +173,11 @@ impl Terminal {
     }
 }
 
+/// Whether this job may use a terminal: it is in the foreground, or no shell has put it anywhere.
+fn is_ours(terminal: &OwnedFd) -> bool {
+    tcgetpgrp(terminal).map_or(true, |group| group == getpgrp())
+}
+
 /// Reads what was typed. The raw terminal never blocks and says 0 instead ([`Raw::set`]).
 fn typed(keyboard: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     match read(keyboard, buffer)? {
@@ -152,7 +187,7 @@ fn typed(keyboard: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// A terminal in raw mode, restored on drop.
-pub(crate) struct Raw {
+struct Raw {
     terminal: OwnedFd,
     before: Termios,
 }
@@ -164,7 +199,8 @@ impl Raw {
         raw.make_raw();
         raw.special_codes[SpecialCodeIndex::VMIN] = 0;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(&terminal, OptionalActions::Flush, &raw)?;
+        // What was typed ahead is for the command too.
+        tcsetattr(&terminal, OptionalActions::Now, &raw)?;
         Ok(Self {
             terminal: terminal.as_fd().try_clone_to_owned()?,
             before,

@@ -2,16 +2,38 @@
 
 use std::{
     ffi::OsString,
-    io::{BufRead as _, BufReader, Read as _},
-    process::{Command, Stdio},
+    fs,
+    io::{self, BufRead as _, BufReader, Read as _},
+    process::{Command, ExitCode, Stdio},
 };
 
 use exeat_sandbox::{Error, Running, Sandbox, Signal};
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, getuid, kill_process};
 
-use crate::outside::{me, piped, plan, seal_with};
+use crate::{
+    Test,
+    outside::{me, piped, plan, seal_with},
+};
 
-pub(crate) fn exit_statuses_pass() {
+pub(crate) const TESTS: [Test; 6] = [
+    (
+        "nobody_looks_into_a_protected_process",
+        nobody_looks_into_a_protected_process,
+    ),
+    ("the_exit_status_is_that_of_the_command", exit_statuses_pass),
+    ("signals_reach_the_command", signals_reach_the_command),
+    (
+        "everything_inside_ends_with_the_command",
+        everything_ends_with_the_command,
+    ),
+    (
+        "everything_inside_ends_with_the_caller",
+        everything_ends_with_the_caller,
+    ),
+    ("what_cannot_start_says_why", what_cannot_start_says_why),
+];
+
+fn exit_statuses_pass() {
     for (script, code) in [
         ("exit 0", 0),
         ("exit 7", 7),
@@ -23,7 +45,7 @@ pub(crate) fn exit_statuses_pass() {
     }
 }
 
-pub(crate) fn signals_reach_the_command() {
+fn signals_reach_the_command() {
     for (signal, code) in [
         (Signal::Terminate, 15),
         (Signal::Interrupt, 2),
@@ -40,7 +62,7 @@ pub(crate) fn signals_reach_the_command() {
     }
 }
 
-pub(crate) fn everything_ends_with_the_command() {
+fn everything_ends_with_the_command() {
     // The pipe would stay open for as long as the orphan lives.
     let sealed = seal_with(
         "sh",
@@ -59,7 +81,7 @@ pub(crate) fn everything_ends_with_the_command() {
     assert_eq!(sealed.text, "end\n");
 }
 
-pub(crate) fn everything_ends_with_the_caller() {
+fn everything_ends_with_the_caller() {
     let mut caller = Command::new(me());
     caller
         .args(["run", "sh", "-c", "echo waiting; sleep 600"])
@@ -83,7 +105,7 @@ pub(crate) fn everything_ends_with_the_caller() {
     drop(Sandbox::start(plan).unwrap());
 }
 
-pub(crate) fn what_cannot_start_says_why() {
+fn what_cannot_start_says_why() {
     let start = |plan| {
         Sandbox::start(plan).and_then(|(_listeners, prepared)| prepared.go(Vec::new(), Vec::new()))
     };
@@ -127,4 +149,39 @@ pub(crate) fn what_cannot_start_says_why() {
             "expected a name directly in `/run/exeat`",
         );
     }
+}
+
+fn nobody_looks_into_a_protected_process() {
+    let mut child = Command::new(me());
+    let child = child
+        .arg("protect")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let file = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id()));
+    let limits = file("limits").unwrap();
+    let cores = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert!(
+        cores.split_whitespace().skip(4).take(2).eq(["0", "0"]),
+        "{cores}"
+    );
+    // Root may look at everything; the same user may not.
+    assert_eq!(file("environ").is_err(), !getuid().is_root());
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// The role `protect`: a process that holds secrets, until its input ends.
+pub(crate) fn protect() -> ExitCode {
+    exeat_sandbox::protect_process().unwrap();
+    println!("protected");
+    io::stdin().read_to_string(&mut String::new()).unwrap();
+    ExitCode::SUCCESS
 }

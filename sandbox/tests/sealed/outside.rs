@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use exeat_sandbox::{Listeners, Plan, Resolver, Sandbox, Streams};
+use exeat_sandbox::{Access, BUNDLE, Listeners, Plan, Resolver, Sandbox, Streams};
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, runtime::Builder, sync::Notify};
 
 /// This program.
@@ -39,6 +39,12 @@ pub(crate) fn plan(program: &str, arguments: &[&str]) -> Plan {
         argv,
         env: vec![("PATH".into(), "/usr/bin:/bin:/usr/sbin:/sbin".into())],
         hide: Vec::new(),
+        access: Access {
+            home: None,
+            project: "/tmp".into(),
+            write: Vec::new(),
+            keep: Vec::new(),
+        },
         workdir: "/tmp".into(),
         exe: "/proc/self/exe".into(),
         streams: Streams {
@@ -73,7 +79,10 @@ impl Sealed {
         let done = Arc::new(Notify::new());
         let (gate_done, files) = (
             Arc::clone(&done),
-            vec![(PathBuf::from("/run/exeat/ca.pem"), b"CA\n".to_vec())],
+            vec![
+                (PathBuf::from("/run/exeat/ca.pem"), b"CA\n".to_vec()),
+                (PathBuf::from(BUNDLE), b"ROOTS\n".to_vec()),
+            ],
         );
         let gate = std::thread::spawn(move || serve(listeners, &gate_done));
         let running = prepared.go(env, files).unwrap();

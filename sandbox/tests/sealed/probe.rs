@@ -4,12 +4,15 @@ use std::{
     fs, io,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket},
+    os::unix::net::{UnixListener, UnixStream},
     process::ExitCode,
     time::Duration,
 };
 
 use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{home, kernel};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,11 @@ pub(crate) fn run(words: &[&str]) -> ExitCode {
         ["descriptors"] => numbers("/proc/self/fd"),
         ["catch"] => return catch(),
         ["meet", address] => meet(address),
+        ["change", places @ ..] => home::change(places),
+        ["sockets", places @ ..] => sockets(places),
+        ["calls"] => kernel::calls(),
+        ["socket-kinds"] => kernel::socket_kinds(),
+        ["old-interface"] => kernel::old_interface(),
         _ => return ExitCode::from(99),
     }
     ExitCode::SUCCESS
@@ -171,4 +179,18 @@ fn catch() -> ExitCode {
 fn meet(address: &str) {
     let _listener = TcpListener::bind(address).unwrap();
     println!("bound\n{}", said("203.0.113.1:80"));
+}
+
+/// Whether anybody answers at sockets, and whether the command may have its own.
+fn sockets(places: &[&str]) {
+    for place in places {
+        let reached = UnixStream::connect(place).is_ok();
+        println!("{}", if reached { "open" } else { "closed" });
+    }
+    let own = std::env::temp_dir().join(format!("exeat-probe-{}", std::process::id()));
+    let listener = UnixListener::bind(&own).unwrap();
+    let reached = UnixStream::connect(&own).is_ok();
+    println!("own {}", if reached { "open" } else { "closed" });
+    drop(listener);
+    fs::remove_file(own).unwrap();
 }
