@@ -68,6 +68,11 @@ impl Arguments {
         }
     }
 
+    /// No arguments: those of a request that no tool declares.
+    pub fn none() -> Self {
+        Self::new(Value::Object(serde_json::Map::new()))
+    }
+
     /// The digest of the canonical JSON of the arguments.
     pub fn digest(&self) -> Digest {
         let of = || canonical_json(&self.value).unwrap_or_default();

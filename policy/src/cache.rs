@@ -13,6 +13,7 @@ use crate::{
     Tool,
     cedar::{Compiled, Slice},
     declare::{self, Declared},
+    observed,
     route::Routes,
 };
 
@@ -81,6 +82,7 @@ impl Cache {
             });
             all.extend(file.iter().cloned());
         }
+        forbid_reserved(&all, report);
         let tools = Tools::join(digest, all, report);
         if report.problems().len() == before {
             self.tools.keep(digest, tools.clone());
@@ -98,7 +100,33 @@ impl Cache {
     }
 }
 
+/// The names of tools that stand for what nobody declared are not given away.
+fn forbid_reserved(all: &[Declared], report: &mut Report) {
+    for one in all {
+        let api = one.tool.name.as_str().split('.').next();
+        if api == Some(observed::API) {
+            let message = format!(
+                "`{}` is the name of requests that no tool declares",
+                one.tool.name
+            );
+            report
+                .at(&one.source, one.name_at.clone(), message)
+                .help("give the API another name");
+        }
+    }
+}
+
 impl Tools {
+    /// Reads files without remembering anything.
+    pub(crate) fn read_anew(sources: &[Source], report: &mut Report) -> Self {
+        let all = sources
+            .iter()
+            .flat_map(|source| declare::read(source, report))
+            .collect();
+        let texts: Vec<&str> = sources.iter().map(|source| &*source.text).collect();
+        Self::join(key(&texts), all, report)
+    }
+
     fn join(digest: Digest, all: Vec<Declared>, report: &mut Report) -> Self {
         let mut by_name: BTreeMap<ToolName, Arc<Tool>> = BTreeMap::new();
         for one in &all {

@@ -71,6 +71,9 @@ impl Found {
 
     fn read_path(&self, wrong: &mut Vec<Violation>) -> Map<String, Value> {
         let mut out = Map::new();
+        for (name, problem) in &self.misread {
+            wrong.push(Violation::new(format!("path.{name}"), *problem));
+        }
         for field in &self.tool.input.path {
             let Some((_, text)) = self.params.iter().find(|(name, _)| **name == *field.name) else {
                 continue;

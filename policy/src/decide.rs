@@ -53,6 +53,18 @@ pub struct Decision {
     pub rules: Vec<String>,
     /// How to approve it, when the answer is [`Effect::Prompt`].
     pub approve: Option<Approve>,
+    /// Why the answer is no, when it is no.
+    #[serde(skip)]
+    pub silence: Silence,
+}
+
+/// Whether a no comes from somebody who spoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// No rule speaks of the call at all: none allowed it, none forbade it, and nothing failed.
+    Complete,
+    /// Some rule spoke, or the question could not be answered.
+    Broken,
 }
 
 impl Decision {
@@ -61,6 +73,7 @@ impl Decision {
             effect: Effect::Deny,
             rules,
             approve: None,
+            silence: Silence::Broken,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod input;
 mod request_line;
+mod response;
 mod sections;
 
 use std::{ops::Range, sync::Arc};
@@ -15,7 +16,7 @@ use exeat_types::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{BodyNeed, Protocol, Record, ResponseRules, Slot, Tool, tool::BodyRule};
+use crate::{BodyNeed, Protocol, Record, Slot, Tool, tool::BodyRule};
 use request_line::RequestLine;
 
 /// A tool and where it was declared.
@@ -147,7 +148,8 @@ fn read_tool(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<Decla
         .and_then(|item| item.word(report, &PROTOCOLS));
     let protocol = protocol.unwrap_or(Protocol::Http);
     let body_max = table.get("body-max").and_then(|item| size(item, report));
-    let remove = response(&table, report);
+    let encoded_slash = encoded_slash(&table, line.as_ref(), report);
+    let response = response::response(&table, report);
     let input_item = table.get("input");
     let input = line.as_ref().and_then(|line| {
         let tool = input::Context {
@@ -168,9 +170,10 @@ fn read_tool(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<Decla
         method: line.method,
         origin: api.origin.clone(),
         template: line.template,
+        encoded_slash,
         credential: credential.as_ref().map(|(id, _)| id.clone()),
         slots,
-        response: ResponseRules { remove },
+        response,
         ranges,
         body_need: body_need(&input.body, body_max),
         record: record.unwrap_or(Record::Arguments),
@@ -204,6 +207,29 @@ fn credential(table: &Table<'_>, report: &mut Report) -> Option<(CredentialId, R
     Some((item.parse(report)?, item.span()))
 }
 
+/// The path parameters that may hold slashes as `%2F`.
+fn encoded_slash(
+    table: &Table<'_>,
+    line: Option<&RequestLine>,
+    report: &mut Report,
+) -> Vec<String> {
+    let Some(item) = table.get("encoded-slash") else {
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    for item in item.items(report) {
+        let Some(name) = item.text(report) else {
+            continue;
+        };
+        if line.is_some_and(|line| !line.params.iter().any(|known| known == name)) {
+            let problem = item.problem(report, format!("`{name}` is no parameter of the path"));
+            problem.help("name a parameter that stands in `request`");
+        }
+        names.push(name.to_owned());
+    }
+    names
+}
+
 fn slots(table: &Table<'_>, report: &mut Report) -> Vec<Slot> {
     let Some(item) = table.get("slots") else {
         return Vec::new();
@@ -212,29 +238,6 @@ fn slots(table: &Table<'_>, report: &mut Report) -> Vec<Slot> {
         .into_iter()
         .filter_map(|slot| slot.parse(report))
         .collect()
-}
-
-fn response(table: &Table<'_>, report: &mut Report) -> Vec<String> {
-    let Some(response) = table.get("response").and_then(|item| item.table(report)) else {
-        return Vec::new();
-    };
-    let mut remove = Vec::new();
-    for pointer in response
-        .get("remove")
-        .map(|item| item.items(report))
-        .unwrap_or_default()
-    {
-        match pointer.text(report) {
-            Some(text) if text.starts_with('/') => remove.push(text.to_owned()),
-            Some(_) => {
-                let problem = pointer.problem(report, "expected a JSON pointer");
-                problem.help("a pointer begins with `/`, such as `/user/email`");
-            }
-            None => {}
-        }
-    }
-    response.finish(report);
-    remove
 }
 
 /// A size: a number of bytes, or text such as `64 KiB`.

@@ -15,7 +15,7 @@ use cedar_policy::{
 use exeat_types::{AccountId, AgentId, Report, ToolName};
 
 use crate::{
-    Approve, Cache, Decision, Effect, Question, Sources, World,
+    Approve, Cache, Decision, Effect, Question, Silence, Sources, World,
     bounded::Bounded,
     cache::Tools,
     cedar::{self, ACCOUNT, Compiled, Kind, Slice, Verdict, entity},
@@ -225,14 +225,23 @@ fn interpret(response: &Response, slice: &Slice, would_permit: impl FnOnce() -> 
             effect: Effect::Allow,
             rules: list(permits),
             approve: None,
+            silence: Silence::Broken,
         },
         cedar_policy::Decision::Deny if !forbids.is_empty() => Decision::deny(list(forbids)),
         cedar_policy::Decision::Deny if !asks.is_empty() && would_permit() => Decision {
             effect: Effect::Prompt,
             rules: list(asks),
             approve,
+            silence: Silence::Broken,
         },
-        cedar_policy::Decision::Deny => Decision::deny(Vec::new()),
+        cedar_policy::Decision::Deny => Decision {
+            silence: if asks.is_empty() {
+                Silence::Complete
+            } else {
+                Silence::Broken
+            },
+            ..Decision::deny(Vec::new())
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use exeat_types::{
 use http::Method;
 
 use crate::{
-    Cache, Decision, Found, NotFound, Question, Tool, declare::Declared, engine::Engine,
+    Cache, Decision, Found, NotFound, Question, Tool, declare::Declared, engine::Engine, observed,
     route::Routes,
 };
 
@@ -81,6 +81,18 @@ impl Policy {
     /// What this policy is, as one digest over its texts and the world they were compiled for.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The tool that stands for a request which no tool declares, while its agent is observed.
+    ///
+    /// Rules that forbid or ask hold for it; see [`crate::Silence`] for what else its decision means.
+    pub fn observed(&self, method: &Method) -> Option<Found> {
+        let tool = observed::TOOLS.by_name.get(&*observed::name_of(method))?;
+        Some(Found {
+            tool: Arc::clone(tool),
+            params: Vec::new(),
+            misread: Vec::new(),
+        })
     }
 
     /// Every tool, by name.

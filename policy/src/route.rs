@@ -16,6 +16,8 @@ pub struct Found {
     pub tool: Arc<Tool>,
     /// Name and decoded value of each path parameter.
     pub params: Vec<(Arc<str>, String)>,
+    /// Path parameters that hold a slash where the tool takes none, and what is wrong with each.
+    pub(crate) misread: Vec<(Arc<str>, &'static str)>,
 }
 
 /// No tool takes this method on this path, and how near the request came.
@@ -109,15 +111,24 @@ impl Routes {
             .get(method)
             .and_then(|router| router.at(path).ok());
         let found = matched.and_then(|matched| {
+            let tool = matched.value;
+            let mut misread = Vec::new();
             let decode = |(name, raw): (&str, &str)| {
-                let text = percent_decode_str(raw).decode_utf8().ok()?;
-                Some((Arc::from(name), text.into_owned()))
+                let name: Arc<str> = Arc::from(name);
+                // A parameter that is not UTF-8 has no value that a rule could judge, so nothing is found.
+                let text = percent_decode_str(raw).decode_utf8().ok()?.into_owned();
+                let problem = match tool.encoded_slash.iter().any(|known| **known == *name) {
+                    true => trick_between_slashes(raw, &text),
+                    false => has_slash(raw).then_some("an encoded slash is not accepted here"),
+                };
+                misread.extend(problem.map(|problem| (Arc::clone(&name), problem)));
+                Some((name, text))
             };
-            // A parameter that is not UTF-8 has no value that a rule could judge, so nothing is found.
             let params = matched.params.iter().map(decode).collect::<Option<_>>()?;
             Some(Found {
-                tool: Arc::clone(matched.value),
+                tool: Arc::clone(tool),
                 params,
+                misread,
             })
         });
         found.ok_or_else(|| site.not_found(path))
@@ -164,6 +175,21 @@ impl Site {
             .map(|(_, tool)| Arc::clone(tool))
             .collect()
     }
+}
+
+fn has_slash(raw: &str) -> bool {
+    raw.contains("%2F") || raw.contains("%2f")
+}
+
+/// What is wrong with a path parameter that may hold encoded slashes, if anything.
+fn trick_between_slashes(raw: &str, text: &str) -> Option<&'static str> {
+    if has_slash(raw) && text.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Some("empty parts and dot segments are not accepted between slashes");
+    }
+    // SECURITY: a server that decodes once more would see other slashes than the rules did.
+    let twice = percent_decode_str(text).count() < text.len();
+    (twice || text.contains('\\') || text.chars().any(char::is_control))
+        .then_some("escaped escapes, backslashes and control characters are not accepted here")
 }
 
 /// How far a path is from a template: two for each segment that differs or is missing, none for a parameter.

@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use crate::wire::Field;
+use crate::{ResponseRules, wire::Field};
 
 /// One thing an agent may ask for: a method and a path template at one origin, with what it takes.
 pub struct Tool {
@@ -23,6 +23,8 @@ pub struct Tool {
     pub origin: Origin,
     /// The path with its parameters, such as `/repos/{owner}/{repo}`.
     pub template: String,
+    /// Path parameters whose value may hold slashes, written as `%2F`.
+    pub encoded_slash: Vec<String>,
     /// The credential that a call is sent with.
     pub credential: Option<CredentialId>,
     /// Where a placeholder may stand, besides the place that the credential's kind has anyway.
@@ -208,13 +210,6 @@ impl FromStr for Slot {
             _ => Err(wrong()),
         }
     }
-}
-
-/// What is done to every response of a tool.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResponseRules {
-    /// JSON pointers whose values are taken out.
-    pub remove: Vec<String>,
 }
 
 /// Whether a body has to be held whole before the decision.

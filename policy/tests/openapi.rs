@@ -24,6 +24,7 @@ fn at_shop() -> Options {
         origin: Some("https://api.shop.example".to_owned()),
         credential: Some("shop".to_owned()),
         strict: false,
+        encoded_slash: Vec::new(),
     }
 }
 

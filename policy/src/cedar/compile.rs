@@ -1,6 +1,7 @@
 //! Compiling every rule and every Cedar file, checking what they read, and slicing them.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     Approve, Approver, Cache, Remember, Sources, World,
     cache::{self, Tools},
+    observed,
     rules::{self, Rule, Who},
 };
 
@@ -50,6 +52,7 @@ pub(crate) struct Part {
 }
 
 /// The tools that a policy can apply to.
+#[derive(Clone)]
 pub(crate) enum Scope {
     All,
     Some(Vec<usize>),
@@ -99,8 +102,10 @@ pub(crate) fn compile(
     if !report.is_empty() {
         return None;
     }
+    let mut slices = slice_all(cache, scoped(&placed), tools);
+    slices.extend(slices_of_observed(cache, &placed));
     Some(Assembly {
-        slices: slice_all(cache, &placed, tools),
+        slices,
         all: placed.into_iter().map(|one| one.compiled).collect(),
     })
 }
@@ -302,21 +307,48 @@ fn check_all(cache: &mut Cache, placed: &[Placed<'_>], tools: &Tools, report: &m
     }
 }
 
-fn slice_all(
+fn scoped<'p>(placed: &'p [Placed<'_>]) -> impl Iterator<Item = (&'p Compiled, Cow<'p, Scope>)> {
+    placed
+        .iter()
+        .map(|one| (&*one.compiled, Cow::Borrowed(&one.scope)))
+}
+
+/// What is forbidden, or asked about, for requests that no tool declares. Nothing has to allow them, so a rule that only
+/// allows is left out: it cannot fail there.
+fn slices_of_observed(cache: &mut Cache, placed: &[Placed<'_>]) -> HashMap<ToolName, Arc<Slice>> {
+    let tools = &*observed::TOOLS;
+    let restricts = |one: &&Placed<'_>| {
+        let mut parts = one.compiled.parts.iter();
+        parts.any(|part| part.verdict != Verdict::Permit)
+    };
+    let scope = |one: &Placed<'_>| match &one.site {
+        Site::Rule(rule) => rule_scope(rule, tools),
+        Site::Text(..) => one
+            .compiled
+            .parts
+            .first()
+            .map_or(Scope::All, |part| policy_scope(&part.policy, tools)),
+    };
+    let restricting = placed.iter().filter(restricts);
+    let scoped: Vec<_> = restricting
+        .map(|one| (&*one.compiled, Cow::Owned(scope(one))))
+        .collect();
+    slice_all(cache, scoped.into_iter(), tools)
+}
+
+fn slice_all<'p>(
     cache: &mut Cache,
-    placed: &[Placed<'_>],
+    placed: impl Iterator<Item = (&'p Compiled, Cow<'p, Scope>)>,
     tools: &Tools,
 ) -> HashMap<ToolName, Arc<Slice>> {
     let mut by_tool: Vec<Vec<&Compiled>> = vec![Vec::new(); tools.list.len()];
-    for one in placed {
-        match &one.scope {
-            Scope::All => by_tool
-                .iter_mut()
-                .for_each(|slice| slice.push(&*one.compiled)),
+    for (compiled, scope) in placed {
+        match &*scope {
+            Scope::All => by_tool.iter_mut().for_each(|slice| slice.push(compiled)),
             Scope::Some(indexes) => {
                 for index in indexes {
                     if let Some(slice) = by_tool.get_mut(*index) {
-                        slice.push(&*one.compiled);
+                        slice.push(compiled);
                     }
                 }
             }

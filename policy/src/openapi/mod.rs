@@ -50,6 +50,8 @@ pub struct Options {
     pub credential: Option<String>,
     /// Refuse body members and parameters that the description does not name, even where it would let them be.
     pub strict: bool,
+    /// Path parameters whose value may hold slashes, written as `%2F`.
+    pub encoded_slash: Vec<String>,
 }
 
 /// Tool files made of a description.
@@ -78,6 +80,11 @@ pub fn import(source: &Source, options: &Options) -> Result<Imported, Report> {
     };
     let (operations, count) = operation::read(&document, &api.server, options, &mut findings);
     let tools = operations.len();
+    for name in &options.encoded_slash {
+        if !operations.iter().any(|operation| operation.takes(name)) {
+            findings.problem("/paths", format!("no path has a parameter `{name}`"));
+        }
+    }
     let mut by_file: BTreeMap<String, Vec<Operation<'_>>> = BTreeMap::new();
     for operation in operations {
         by_file
@@ -204,7 +211,7 @@ fn write_file(
     for (operation, mut input) in operations.iter().zip(inputs) {
         findings.operation.clone_from(&operation.tool);
         input.settle(&known, findings);
-        write_tool(&mut toml, operation, input);
+        write_tool(&mut toml, operation, &api.options.encoded_slash, input);
     }
     for (name, schema) in definitions {
         toml.schema(&format!("api.definitions.{}", key_text(&name)), &schema);
@@ -212,7 +219,7 @@ fn write_file(
     toml.into_text()
 }
 
-fn write_tool(toml: &mut Toml, operation: &Operation<'_>, input: Input) {
+fn write_tool(toml: &mut Toml, operation: &Operation<'_>, encoded_slash: &[String], input: Input) {
     toml.heading("[[tool]]");
     toml.entry("name", &json!(operation.tool));
     toml.entry(
@@ -225,6 +232,13 @@ fn write_tool(toml: &mut Toml, operation: &Operation<'_>, input: Input) {
     );
     toml.entry("category", &json!(operation.category()));
     toml.entry("description", &json!(operation.description()));
+    let slashed: Vec<&String> = encoded_slash
+        .iter()
+        .filter(|name| operation.takes(name))
+        .collect();
+    if !slashed.is_empty() {
+        toml.entry("encoded-slash", &json!(slashed));
+    }
     for (place, group) in [
         ("path", input.path),
         ("query", input.query),

@@ -282,6 +282,13 @@ impl Operation<'_> {
         }
     }
 
+    /// Whether its path has a parameter of this name.
+    pub(super) fn takes(&self, name: &str) -> bool {
+        [format!("{{{name}}}"), format!("{{*{name}}}")]
+            .iter()
+            .any(|parameter| self.path.contains(parameter))
+    }
+
     /// One line for people and agents.
     pub(super) fn description(&self) -> String {
         let said = |key: &str| {
