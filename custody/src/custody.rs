@@ -130,6 +130,17 @@ impl Custody {
         Arc::clone(&self.patterns)
     }
 
+    /// Whether every secret of another snapshot is one of this one's, in the same form, so that [`Custody::patterns`] find it.
+    pub fn knows_all_of(&self, other: &Self) -> bool {
+        other.entries.iter().all(|(id, theirs)| {
+            self.entries.get(id).is_some_and(|ours| {
+                ours.version == theirs.version
+                    && ours.thumbprint == theirs.thumbprint
+                    && ours.spec.kind == theirs.spec.kind
+            })
+        })
+    }
+
     /// What a receipt says of a credential that is about to be used.
     pub fn describe(&self, id: &CredentialId) -> Option<Used> {
         let entry = self.entries.get(id)?;

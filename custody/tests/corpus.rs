@@ -10,6 +10,8 @@ mod placeholder_slots;
 mod redactor_splits;
 #[path = "../../fuzz/replay.rs"]
 mod replay;
+#[path = "../../fuzz/targets/response_text.rs"]
+mod response_text;
 #[path = "../../fuzz/targets/websocket_frames.rs"]
 mod websocket_frames;
 
@@ -31,6 +33,11 @@ fn the_seeds_of_placeholder_slots_hold() {
 #[test]
 fn the_seeds_of_redactor_splits_hold() {
     replay::replay("redactor_splits", redactor_splits::run);
+}
+
+#[test]
+fn the_seeds_of_response_text_hold() {
+    replay::replay("response_text", response_text::run);
 }
 
 #[test]

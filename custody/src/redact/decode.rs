@@ -1,26 +1,25 @@
-//! Content codings before redaction (RFC 9110 section 8.4): a body is decoded as it streams, redacted, and never encoded again.
+//! Content codings before redaction (RFC 9110 section 8.4): a body is decoded as it streams, and never encoded again.
 //!
 //! Owns the choice of decoders and the bound on how far content may grow. It must never let through a coding that it does
 //! not know, content that is not what its coding says, or a bomb. Memory is one block per coding, whatever the input does.
 
-use std::sync::Arc;
-
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use exeat_types::limits::{DECODE_FREE_BYTES, DECODE_RATIO_MAX};
 use flate2::{Decompress, FlushDecompress, Status};
-use zstd::stream::raw::{DParameter, Decoder, Operation as _};
+use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation as _};
 
-use super::{Formats, Hits, Patterns, Stream, Unsafe, gzip::Gzip};
+use super::{Unsafe, gzip::Gzip};
 
-/// Decodes and redacts one body.
-pub struct BodyScrubber {
+/// Undoes the codings of one body.
+pub(super) struct Decoder {
     /// In the order in which they are undone.
     stages: Vec<Stage>,
     /// Bytes as they came.
     wire_bytes: u64,
-    stream: Stream,
-    failure: Option<Unsafe>,
 }
+
+/// Where decoded bytes go.
+type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), Unsafe> + 'a;
 
 /// Most codings that may be stacked.
 const CODINGS_MAX: usize = 3;
@@ -29,24 +28,9 @@ const BLOCK_BYTES: usize = 16 * 1024;
 /// RFC 9659: a window above 8 MiB must not be used as a content coding.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-impl BodyScrubber {
-    /// A scrubber for a body under `content_encoding` (the header's value; several lines joined by commas).
-    ///
-    /// # Errors
-    /// When a coding is unknown or too many are stacked.
-    pub fn new(patterns: Arc<Patterns>, content_encoding: Option<&str>) -> Result<Self, Unsafe> {
-        Self::with_formats(patterns, content_encoding, Formats::Redact)
-    }
-
-    /// Like [`BodyScrubber::new`], with a choice about token formats.
-    ///
-    /// # Errors
-    /// When a coding is unknown or too many are stacked.
-    pub fn with_formats(
-        patterns: Arc<Patterns>,
-        content_encoding: Option<&str>,
-        formats: Formats,
-    ) -> Result<Self, Unsafe> {
+impl Decoder {
+    /// A decoder for a body under `content_encoding` (the header's value; several lines joined by commas).
+    pub(super) fn new(content_encoding: Option<&str>) -> Result<Self, Unsafe> {
         let named = content_encoding
             .unwrap_or_default()
             .split(',')
@@ -60,67 +44,32 @@ impl BodyScrubber {
         if stages.len() > CODINGS_MAX {
             return Err(Unsafe::StackedCodings(CODINGS_MAX));
         }
-        let stream = Stream::with_formats(patterns, formats);
         Ok(Self {
             stages,
             wire_bytes: 0,
-            stream,
-            failure: None,
         })
     }
 
-    /// Whether the body arrives under a coding, so that `Content-Encoding` must be removed.
-    pub fn is_decoding(&self) -> bool {
+    /// Whether there is anything to undo.
+    pub(super) fn is_decoding(&self) -> bool {
         !self.stages.is_empty()
     }
 
-    /// Takes the next chunk as it came and appends clean decoded bytes to `out`.
-    ///
-    /// # Errors
-    /// When the content is not what its coding says, or expands too far; every later call fails too.
-    pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Unsafe> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
+    /// Takes the next chunk as it came and hands on what it holds.
+    pub(super) fn push(&mut self, chunk: &[u8], sink: &mut Sink<'_>) -> Result<(), Unsafe> {
         self.wire_bytes = self
             .wire_bytes
             .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        let mut sink = Sink {
-            wire_bytes: self.wire_bytes,
-            stream: &mut self.stream,
-            out,
-        };
-        let run = run(&mut self.stages, chunk, &mut sink);
-        self.failure = run.as_ref().err().cloned();
-        run
+        run(&mut self.stages, chunk, (self.wire_bytes, sink))
     }
 
-    /// Ends the body and appends the rest.
-    ///
-    /// # Errors
-    /// When the content ends in the middle of its coding; what was held is then lost.
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Unsafe> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
+    /// Whether the body may end here.
+    pub(super) fn finish(&self) -> Result<(), Unsafe> {
         let incomplete = self.stages.iter().find(|stage| !stage.coding.is_complete());
-        if let (Some(stage), true) = (incomplete, self.wire_bytes > 0) {
-            let failure = Unsafe::Truncated(stage.coding.name());
-            self.failure = Some(failure.clone());
-            return Err(failure);
+        match incomplete {
+            Some(stage) if self.wire_bytes > 0 => Err(Unsafe::Truncated(stage.coding.name())),
+            Some(_) | None => Ok(()),
         }
-        self.stream.finish(out);
-        Ok(())
-    }
-
-    /// How many decoded bytes are held back.
-    pub fn held(&self) -> usize {
-        self.stream.held()
-    }
-
-    /// The redactions made so far.
-    pub fn hits(&self) -> &Hits {
-        self.stream.hits()
     }
 }
 
@@ -131,12 +80,6 @@ pub(super) struct Step {
     pub(super) taken: usize,
     /// Output bytes that were written.
     pub(super) made: usize,
-}
-
-struct Sink<'a> {
-    wire_bytes: u64,
-    stream: &'a mut Stream,
-    out: &'a mut Vec<u8>,
 }
 
 struct Stage {
@@ -170,10 +113,13 @@ impl Stage {
 }
 
 /// Passes input through the first stage and what it makes through the others, block by block.
-fn run(stages: &mut [Stage], mut input: &[u8], sink: &mut Sink<'_>) -> Result<(), Unsafe> {
+fn run(
+    stages: &mut [Stage],
+    mut input: &[u8],
+    (wire_bytes, sink): (u64, &mut Sink<'_>),
+) -> Result<(), Unsafe> {
     let Some((stage, others)) = stages.split_first_mut() else {
-        sink.stream.push(input, sink.out);
-        return Ok(());
+        return sink(input);
     };
     loop {
         let Step { taken, made } = stage.coding.step(input, &mut stage.block)?;
@@ -181,12 +127,11 @@ fn run(stages: &mut [Stage], mut input: &[u8], sink: &mut Sink<'_>) -> Result<()
         stage.made_bytes = stage
             .made_bytes
             .saturating_add(u64::try_from(made).unwrap_or(u64::MAX));
-        if stage.made_bytes
-            > DECODE_FREE_BYTES.max(sink.wire_bytes.saturating_mul(DECODE_RATIO_MAX))
-        {
+        if stage.made_bytes > DECODE_FREE_BYTES.max(wire_bytes.saturating_mul(DECODE_RATIO_MAX)) {
             return Err(Unsafe::Expanding(stage.coding.name()));
         }
-        run(others, stage.block.get(..made).unwrap_or_default(), sink)?;
+        let block = stage.block.get(..made).unwrap_or_default();
+        run(others, block, (wire_bytes, &mut *sink))?;
         if input.is_empty() && made < BLOCK_BYTES {
             return Ok(());
         }
@@ -342,14 +287,14 @@ impl Brotli {
 }
 
 struct Zstd {
-    decoder: Decoder<'static>,
+    decoder: ZstdDecoder<'static>,
     at_frame_end: bool,
 }
 
 impl Zstd {
     fn new() -> Result<Self, Unsafe> {
         let unusable = |_| Unsafe::Corrupt("zstd");
-        let mut decoder = Decoder::new().map_err(unusable)?;
+        let mut decoder = ZstdDecoder::new().map_err(unusable)?;
         decoder
             .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
             .map_err(unusable)?;
@@ -376,12 +321,13 @@ impl Zstd {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{io::Write as _, sync::Arc};
 
     use exeat_types::Secret;
     use flate2::{Compression, write};
 
     use super::*;
+    use crate::redact::{BodyScrubber, Patterns};
 
     fn patterns() -> Arc<Patterns> {
         let secret = Secret::new(b"CANARY-decode-0001".to_vec());

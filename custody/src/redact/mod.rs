@@ -1,27 +1,40 @@
 //! Redaction: finds the gate's secrets in what upstream sends, in every common encoding, while it streams.
 //!
-//! Owns the table of encodings, the matcher, the token formats, the streaming redactor and the decoders of content
-//! codings before it. It must never emit a byte of a match, never hold a byte longer than a match needs, and never let
-//! through what it cannot read: an unknown coding, a bomb or a malformed frame is [`Unsafe`]. Encrypted and archived
-//! content is out of reach. Read `patterns.rs` next, then `stream.rs`.
+//! Owns the table of encodings, the matcher, the token formats, the streaming redactor, the decoders of content codings
+//! before it, and what a tool may ask for besides: personal information, hidden text, markers, sizes. It must never emit
+//! a byte of a match, never hold a byte longer than a match needs, and never let through what it cannot read: an unknown
+//! coding, a bomb or a malformed frame is [`Unsafe`]. Encrypted and archived content is out of reach. Read `body.rs` and `text.rs` for the order, `patterns.rs` and `stream.rs` for secrets.
 
+mod body;
 mod decode;
+mod deltas;
 mod encodings;
 mod escapes;
 mod filter;
 mod formats;
+mod grpc;
 mod gzip;
 mod headers;
+mod hidden;
+mod markers;
 mod patterns;
+mod pii;
 mod stream;
+mod text;
 mod websocket;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use decode::BodyScrubber;
+pub use body::{BodyRules, BodyScrubber};
+pub use deltas::{DeltaPath, Deltas, Pieces};
+pub use grpc::GrpcScrubber;
+pub use hidden::HiddenText;
+pub use markers::{Flags, MARKERS, Markers};
 pub use patterns::Patterns;
+pub use pii::{PiiKind, PiiStream};
 pub use stream::Stream;
-pub use websocket::WebSocketScrubber;
+pub use text::{Hidden, Looking, Text, TextRules, Written};
+pub use websocket::{Deflate, Stopped, WebSocketScrubber, WebSocketWatch};
 
 /// How many redactions were made, by label: a credential's id, or the name of a token format.
 pub type Hits = BTreeMap<Arc<str>, u64>;
@@ -53,9 +66,18 @@ pub enum Unsafe {
     /// The content ends in the middle of its coding.
     #[error("the content ends in the middle of `{0}`")]
     Truncated(&'static str),
+    /// Something that has to be whole before it goes on does not end.
+    #[error("{0} is longer than may be held")]
+    Held(&'static str),
+    /// The content is larger than its tool allows.
+    #[error("the content is larger than {0} bytes")]
+    TooLarge(u64),
     /// A WebSocket frame breaks a rule that redaction depends on.
     #[error("WebSocket frame: {0}")]
     Frame(&'static str),
+    /// A gRPC message is compressed, or holds a secret.
+    #[error("gRPC message: {0}")]
+    Message(&'static str),
 }
 
 /// A secret is too short to be told from ordinary text.
