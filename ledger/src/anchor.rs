@@ -3,12 +3,15 @@
 use std::{
     fs,
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
 };
+
+use rustix::fs::OFlags;
 
 /// How long a command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +51,15 @@ fn replace(path: &Path, note: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let fresh = PathBuf::from(name);
-    let mut file = fs::File::create(&fresh)?;
+    // SECURITY: whatever lies there, a link to somewhere else even, is not written to.
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+    let mut file = options.custom_flags(no_follow).open(&fresh)?;
     file.write_all(note.as_bytes())?;
     file.sync_all()?;
     fs::rename(&fresh, path)
@@ -92,5 +103,26 @@ fn finish(mut child: Child) -> io::Result<()> {
             io::ErrorKind::TimedOut,
             "the command took too long",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_link_that_lies_in_wait_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, fresh, other] =
+            ["note", "note.new", "other"].map(|name| folder.path().join(name));
+        fs::write(&other, "mine").unwrap();
+        symlink(&other, &fresh).unwrap();
+        let anchor = Anchor::File(path.clone());
+        anchor.push("a checkpoint").unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
+        assert_eq!(anchor.last().unwrap().unwrap(), "a checkpoint");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
     }
 }

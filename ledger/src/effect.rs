@@ -47,6 +47,7 @@ impl Effect {
             | Record::CredentialChange(_)
             | Record::SelfTest(_)
             | Record::Sweep(_)
+            | Record::Upgrade(_)
             | Record::Checkpoint(_) => Self::None,
         }
     }
@@ -113,6 +114,7 @@ impl Effect {
             | Kind::CredentialChange
             | Kind::SelfTest
             | Kind::Sweep
+            | Kind::Upgrade
             | Kind::Checkpoint => Ok(Self::None),
         }
     }

@@ -96,6 +96,18 @@ pub enum Error {
     /// An approval that is not granted, is used up, or has expired.
     #[error("the approval cannot be used")]
     ApprovalUnusable,
+    /// What another process hands over is not what is there.
+    #[error("the ledger cannot be taken over: {problem}")]
+    NotHandedOver {
+        /// How they differ.
+        problem: String,
+    },
+    /// The process that took the ledger over did not write the record.
+    #[error("the gate that took over did not write the record: {problem}")]
+    Successor {
+        /// What it said.
+        problem: String,
+    },
     /// A change of a token family that does not follow from the family's record.
     #[error("the token family does not allow this change")]
     FamilyConflict,
@@ -132,6 +144,8 @@ impl Error {
             | Self::Closed
             | Self::AlreadyKnown
             | Self::NotOpen
+            | Self::NotHandedOver { .. }
+            | Self::Successor { .. }
             | Self::FamilyConflict => Reason::LedgerUnavailable,
         }
     }

@@ -207,6 +207,19 @@ pub struct Cut {
     pub segment: u32,
 }
 
+/// Another process took the gate over, and with it this journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// Calls that were open; the process that began them still says how they end.
+    #[serde(with = "json::count")]
+    pub calls: u64,
+    /// The version that wrote until here.
+    pub from: String,
+    /// The version that writes from here on.
+    pub to: String,
+}
+
 /// The signed head of the tree over every record before this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

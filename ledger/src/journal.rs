@@ -12,6 +12,7 @@ use crate::{
     envelope::{self, Link},
     event::Checkpoint,
     frame::{self, FRAME_BYTES, HEADER_BYTES, Header, RECORD_BYTES_MAX},
+    load::{self, Loaded, Seen},
     merkle::leaf_hash,
     note::{Head, NoteKey},
     record::{Kind, Record},
@@ -164,7 +165,7 @@ impl Journal {
     /// Overwrites what a failed write may have left, so that the next one does not end inside it.
     ///
     /// After a failed sync nobody knows which pages the disk has; writing all of them again is the only way to know.
-    fn clean(&mut self) -> Result<(), Error> {
+    pub(crate) fn clean(&mut self) -> Result<(), Error> {
         if self.dirty == 0 {
             return Ok(());
         }
@@ -175,6 +176,18 @@ impl Journal {
             .map_err(Error::disk("take back a failed write"))?;
         self.dirty = 0;
         Ok(())
+    }
+
+    /// Opens the same journal again, as what is on the disk may be more than this process wrote.
+    pub(crate) fn reload(&self) -> Result<Loaded, Error> {
+        let (storage, signer) = (&self.storage, &self.signer);
+        load::load(
+            storage,
+            signer,
+            &self.key,
+            self.segment_bytes,
+            Seen::nothing(),
+        )
     }
 
     /// Writes a batch and its checkpoint and makes them durable.

@@ -70,13 +70,21 @@ impl Keeper {
             if wishes.stop {
                 break;
             }
-            self.quick_round(&mut known);
+            if wishes.rest {
+                self.sync_captures();
+            } else {
+                self.quick_round(&mut known);
+            }
         }
         self.last_round();
     }
 
     /// One look around, all of it.
     pub(crate) fn round(&self) {
+        if self.shared.is_resting() {
+            self.sync_captures();
+            return;
+        }
         let now = self.shared.clock.now();
         if let Err(error) = self.views().catch_up(self.shared.end()) {
             warn!(error = %error, "the index of receipts is behind");
@@ -108,18 +116,28 @@ impl Keeper {
     }
 
     fn last_round(&self) {
-        let now = self.shared.clock.now();
-        if let Err(error) = self.captures.sync() {
-            warn!(error = %error, "captures are not in order");
+        self.sync_captures();
+        if self.shared.is_resting() {
+            return;
         }
+        let now = self.shared.clock.now();
         if matches!(self.anchor, Some(Anchor::File(_))) {
             self.push_anchor(now, Duration::ZERO);
+        }
+    }
+
+    fn sync_captures(&self) {
+        if let Err(error) = self.captures.sync() {
+            warn!(error = %error, "captures are not in order");
         }
     }
 
     fn prepare(&self, segment: Option<u32>) {
         let Some(segment) = segment else { return };
         let _preparing = self.shared.preparing();
+        if self.shared.is_resting() {
+            return;
+        }
         let storage = &self.shared.storage;
         let known = storage
             .segments()

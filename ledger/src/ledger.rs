@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     queue::Durable,
     receipt::{Filter, Receipt, millis_of},
     record::Record,
+    scan::Position,
     shared::Shared,
     state::{Budget, Family, State},
     tail::Tail,
@@ -35,7 +36,10 @@ pub(crate) struct Inner {
     pub(crate) keeper: Arc<Keeper>,
     /// The writer and the keeper.
     pub(crate) threads: Mutex<Option<(JoinHandle<()>, JoinHandle<()>)>>,
-    pub(crate) _lock: FolderLock,
+    /// Tells the writer to begin; gone once it was told, or never will be.
+    pub(crate) word: Mutex<Option<mpsc::Sender<()>>>,
+    /// Gone once another process has it.
+    pub(crate) lock: Mutex<Option<FolderLock>>,
 }
 
 impl Ledger {
@@ -201,6 +205,11 @@ impl Ledger {
         )
     }
 
+    /// The place behind the last durable record.
+    pub fn end(&self) -> Position {
+        self.0.shared.end()
+    }
+
     /// The public key that verifies this ledger, in its printed form `name+hash+key`.
     pub fn key(&self) -> &NoteKey {
         &self.0.shared.key
@@ -238,8 +247,29 @@ impl Ledger {
 }
 
 impl Inner {
+    /// Lets the threads begin: from here on this process writes.
+    pub(crate) fn begin(&self) {
+        let word = self
+            .word
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(word) = word else { return };
+        self.keeper.views().come_back();
+        self.shared.wake_up();
+        if word.send(()).is_err() {
+            tracing::error!("the writer of the ledger died");
+        }
+    }
+
     fn close(&self) {
         self.shared.queue.close();
+        drop(
+            self.word
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         let threads = self
             .threads
             .lock()

@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod export;
 mod frame;
+mod handover;
 mod journal;
 mod json;
 mod keeper;
@@ -25,6 +26,7 @@ mod open;
 mod queue;
 mod receipt;
 mod record;
+mod relay;
 mod rows;
 mod scan;
 mod shared;
@@ -45,9 +47,10 @@ pub use envelope::Envelope;
 pub use error::Error;
 pub use event::{
     Alarm, Approval, ApprovalEvent, BudgetChange, Change, Checkpoint, Connection, CredentialChange,
-    Cut, Enrolment, PolicyChange, SelfTest, Sweep, TokenChange,
+    Cut, Enrolment, PolicyChange, SelfTest, Sweep, TokenChange, Upgrade,
 };
 pub use frame::RECORD_BYTES_MAX;
+pub use handover::{Ahead, HandOver, Held};
 pub use json::COUNT_MAX;
 pub use ledger::Ledger;
 pub use merkle::{Tree, leaf_hash};

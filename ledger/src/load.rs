@@ -11,7 +11,7 @@ use crate::{
     event::Cut,
     journal::Journal,
     note::NoteKey,
-    scan::{self, Position, damaged},
+    scan::{self, Position, Walk, damaged},
     state::State,
     storage::Storage,
 };
@@ -24,15 +24,46 @@ pub(crate) struct Loaded {
     pub(crate) cut: Option<Cut>,
 }
 
-/// Walks the journal, refuses damage, and cuts an unfinished write after keeping a copy of it.
+/// What was read of a journal that somebody else is still writing.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    state: State,
+    walk: Walk,
+}
+
+impl Seen {
+    /// Nothing yet.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            state: State::default(),
+            walk: Walk::start(),
+        }
+    }
+
+    /// Everything up to a place that is durable.
+    pub(crate) fn up_to(
+        storage: &dyn Storage,
+        key: &NoteKey,
+        end: Position,
+    ) -> Result<Self, Error> {
+        let mut state = State::default();
+        let walk = scan::walk_to(storage, key, end, &mut |envelope, position| {
+            take_in(&mut state, envelope, position)
+        })?;
+        Ok(Self { state, walk })
+    }
+}
+
+/// Walks the journal behind what was seen of it before, refuses damage, and cuts an unfinished write after keeping a copy of it.
 pub(crate) fn load(
     storage: &Arc<dyn Storage>,
     signer: &Arc<dyn Signer>,
     key: &NoteKey,
     segment_bytes: u64,
+    seen: Seen,
 ) -> Result<Loaded, Error> {
-    let mut state = State::default();
-    let walk = scan::walk(&**storage, key, &mut |envelope, position| {
+    let Seen { mut state, walk } = seen;
+    let walk = scan::walk(&**storage, key, walk, &mut |envelope, position| {
         take_in(&mut state, envelope, position)
     })?;
     if let Some(cut) = &walk.cut {

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
 };
 
@@ -17,7 +17,7 @@ use crate::{
     journal::Journal,
     keeper::Keeper,
     ledger::Inner,
-    load::{self, Loaded},
+    load::{self, Loaded, Seen},
     lock::FolderLock,
     note::{Head, NoteKey},
     record::Record,
@@ -88,16 +88,16 @@ impl Ledger {
         std::fs::create_dir_all(&options.dir).map_err(wrong())?;
         let lock = FolderLock::take(&options.dir)?;
         let storage = Folder::new(&options.dir.join("journal")).map_err(wrong())?;
-        Self::begin(
-            options,
-            Devices {
-                signer,
-                sealer,
-                clock,
-            },
-            Arc::new(storage),
-            lock,
-        )
+        let devices = Devices {
+            signer,
+            sealer,
+            clock,
+        };
+        let place = (Arc::new(storage) as Arc<dyn Storage>, Seen::nothing());
+        let (ledger, recovery) = Self::stand(options, devices, place, lock)?;
+        ledger.0.begin();
+        ledger.sweep(&recovery)?;
+        Ok((ledger, recovery))
     }
 
     /// The same with segments in another place.
@@ -111,17 +111,21 @@ impl Ledger {
     ) -> Result<(Self, Recovery), Error> {
         std::fs::create_dir_all(&options.dir).map_err(Error::disk("make the ledger's folder"))?;
         let lock = FolderLock::take(&options.dir)?;
-        Self::begin(options, devices, storage, lock)
+        let (ledger, recovery) = Self::stand(options, devices, (storage, Seen::nothing()), lock)?;
+        ledger.0.begin();
+        ledger.sweep(&recovery)?;
+        Ok((ledger, recovery))
     }
 
-    fn begin(
+    /// Reads the journal and starts the threads, which touch nothing before they are told to begin.
+    pub(crate) fn stand(
         options: Options,
         devices: Devices,
-        storage: Arc<dyn Storage>,
+        (storage, seen): (Arc<dyn Storage>, Seen),
         lock: FolderLock,
     ) -> Result<(Self, Recovery), Error> {
         let key = NoteKey::of(&*devices.signer)?;
-        let loaded = load::load(&storage, &devices.signer, &key, options.segment_bytes)?;
+        let loaded = load::load(&storage, &devices.signer, &key, options.segment_bytes, seen)?;
         let Loaded {
             journal,
             state,
@@ -155,8 +159,9 @@ impl Ledger {
             options.capture_days,
             options.anchor,
         );
+        shared.send_to_rest();
+        keeper.views().go_away();
         let ledger = Self::start(shared, Arc::new(keeper), journal, lock)?;
-        ledger.sweep(&recovery)?;
         Ok((ledger, recovery))
     }
 
@@ -167,12 +172,13 @@ impl Ledger {
         lock: FolderLock,
     ) -> Result<Self, Error> {
         let wrong = || Error::disk("start the ledger");
+        let (word, awaited) = mpsc::channel();
         let writing = Arc::clone(&shared);
         let writer = thread::Builder::new()
             .name("ledger-writer".to_owned())
             .spawn(move || {
                 let stopped = Stopped(Arc::clone(&writing));
-                Writer::new(writing, journal).run();
+                Writer::new(writing, journal).run_after(&awaited);
                 drop(stopped);
             })
             .map_err(wrong())?;
@@ -192,7 +198,8 @@ impl Ledger {
             shared,
             keeper,
             threads,
-            _lock: lock,
+            word: Mutex::new(Some(word)),
+            lock: Mutex::new(Some(lock)),
         })))
     }
 

@@ -11,7 +11,7 @@ use std::{
 use exeat_types::limits::{JOURNAL_QUEUE_MAX, JOURNAL_TIMEOUT};
 use tokio::sync::oneshot;
 
-use crate::{Error, effect::Effect, journal::Item, scan::Position};
+use crate::{Error, effect::Effect, handover::Park, journal::Item, scan::Position};
 
 /// All bodies that may wait at one moment.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -107,6 +107,8 @@ struct Waiting {
     nudges: u64,
     /// The last flush that was asked for.
     flush: u64,
+    /// Somebody wants the writer to stand still.
+    park: Option<Park>,
     writer_sleeps: bool,
 }
 
@@ -117,6 +119,8 @@ pub(crate) struct Taken {
     pub(crate) flush: Option<u64>,
     /// No more will come, and nothing is left.
     pub(crate) last: bool,
+    /// The writer is to stand still first; what waits goes on waiting.
+    pub(crate) park: Option<Park>,
 }
 
 #[derive(Default)]
@@ -199,6 +203,12 @@ impl Queue {
         number
     }
 
+    /// Asks the writer to stand still once it has written what it holds.
+    pub(crate) fn park(&self, park: Park) {
+        self.lock().park = Some(park);
+        self.wake.notify_one();
+    }
+
     /// Lets nothing in any more.
     pub(crate) fn close(&self) {
         self.lock().closing = true;
@@ -208,7 +218,11 @@ impl Queue {
     /// Waits for records, and takes as many as fit; waits at most `patience`, if given.
     pub(crate) fn take(&self, bytes_max: usize, patience: Option<Duration>) -> Taken {
         let mut waiting = self.lock();
-        while waiting.pending.is_empty() && !waiting.closing && waiting.nudges == 0 {
+        while waiting.pending.is_empty()
+            && !waiting.closing
+            && waiting.nudges == 0
+            && waiting.park.is_none()
+        {
             waiting.writer_sleeps = true;
             if let Some(patience) = patience {
                 let waited = self.wake.wait_timeout(waiting, patience);
@@ -225,6 +239,14 @@ impl Queue {
             }
         }
         waiting.writer_sleeps = false;
+        if let Some(park) = waiting.park.take() {
+            return Taken {
+                batch: Vec::new(),
+                flush: None,
+                last: false,
+                park: Some(park),
+            };
+        }
         waiting.nudges = 0;
         let mut batch = Vec::new();
         let mut room = bytes_max;
@@ -241,6 +263,7 @@ impl Queue {
             batch,
             flush: is_empty.then_some(waiting.flush),
             last: waiting.closing && is_empty,
+            park: None,
         }
     }
 }

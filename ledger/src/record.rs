@@ -10,7 +10,7 @@ use crate::{
     call::{Intent, Outcome, Refusal},
     event::{
         Alarm, Approval, BudgetChange, Checkpoint, Connection, CredentialChange, Enrolment,
-        PolicyChange, SelfTest, Sweep, TokenChange,
+        PolicyChange, SelfTest, Sweep, TokenChange, Upgrade,
     },
 };
 
@@ -50,6 +50,8 @@ pub enum Record {
     SelfTest(SelfTest),
     /// Opening put something in order.
     Sweep(Sweep),
+    /// Another process took over.
+    Upgrade(Upgrade),
     /// The tree was signed.
     Checkpoint(Checkpoint),
 }
@@ -83,13 +85,15 @@ pub enum Kind {
     SelfTest,
     /// [`Record::Sweep`].
     Sweep,
+    /// [`Record::Upgrade`].
+    Upgrade,
     /// [`Record::Checkpoint`].
     Checkpoint,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CallIntent,
         Self::CallOutcome,
         Self::CallRefused,
@@ -103,6 +107,7 @@ impl Kind {
         Self::BudgetChange,
         Self::SelfTest,
         Self::Sweep,
+        Self::Upgrade,
         Self::Checkpoint,
     ];
 
@@ -122,6 +127,7 @@ impl Kind {
             Self::BudgetChange => "budget-change",
             Self::SelfTest => "self-test",
             Self::Sweep => "sweep",
+            Self::Upgrade => "upgrade",
             Self::Checkpoint => "checkpoint",
         }
     }
@@ -150,6 +156,7 @@ impl Record {
             Self::BudgetChange(_) => Kind::BudgetChange,
             Self::SelfTest(_) => Kind::SelfTest,
             Self::Sweep(_) => Kind::Sweep,
+            Self::Upgrade(_) => Kind::Upgrade,
             Self::Checkpoint(_) => Kind::Checkpoint,
         }
     }
@@ -170,6 +177,7 @@ impl Record {
             | Self::BudgetChange(_)
             | Self::SelfTest(_)
             | Self::Sweep(_)
+            | Self::Upgrade(_)
             | Self::Checkpoint(_) => None,
         }
     }
@@ -193,6 +201,7 @@ impl Record {
             Self::BudgetChange(body) => written(body),
             Self::SelfTest(body) => written(body),
             Self::Sweep(body) => written(body),
+            Self::Upgrade(body) => written(body),
             Self::Checkpoint(body) => written(body),
         }
     }
@@ -216,6 +225,7 @@ impl Record {
             Kind::BudgetChange => read(body).map(Self::BudgetChange),
             Kind::SelfTest => read(body).map(Self::SelfTest),
             Kind::Sweep => read(body).map(Self::Sweep),
+            Kind::Upgrade => read(body).map(Self::Upgrade),
             Kind::Checkpoint => read(body).map(Self::Checkpoint),
         }
     }

@@ -62,6 +62,7 @@ impl Row {
             | Kind::BudgetChange
             | Kind::SelfTest
             | Kind::Sweep
+            | Kind::Upgrade
             | Kind::Checkpoint => return Ok(None),
         };
         let call = key(envelope.call().ok_or_else(|| bad("no call"))?);

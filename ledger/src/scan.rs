@@ -110,6 +110,7 @@ impl Chain {
 }
 
 /// What a walk over a journal found.
+#[derive(Clone)]
 pub(crate) struct Walk {
     pub(crate) chain: Chain,
     /// Where the next write goes: segment, offset and the segment's length. No segment yet is segment zero.
@@ -120,25 +121,72 @@ pub(crate) struct Walk {
     pub(crate) cut: Option<Cut>,
 }
 
-/// Walks over every segment, checks everything but bodies, and hands out the signed records in order.
+impl Walk {
+    /// Nothing yet.
+    pub(crate) fn start() -> Self {
+        Self {
+            chain: Chain::empty(),
+            segment: 0,
+            offset: 0,
+            length: 0,
+            cut: None,
+        }
+    }
+}
+
+/// Takes a signed record and its place.
+pub(crate) type SeeSigned<'a> = &'a mut dyn FnMut(&Envelope<'_>, Position) -> Result<(), Error>;
+
+/// Walks from where an earlier walk stopped to a place that is known to be durable, while somebody may be writing behind
+/// it. Nothing there is looked at, so nothing unfinished is seen.
+pub(crate) fn walk_to(
+    storage: &dyn Storage,
+    key: &NoteKey,
+    end: Position,
+    see: SeeSigned<'_>,
+) -> Result<Walk, Error> {
+    let read = || Error::disk("read the journal");
+    let mut found = Walk::start();
+    for segment in 1..=end.segment {
+        let length = storage.length(segment).map_err(read())?;
+        let used = if segment == end.segment {
+            end.offset
+        } else {
+            length
+        };
+        let size = usize::try_from(used).unwrap_or(usize::MAX);
+        let bytes = storage.read(segment, 0, size).map_err(read())?;
+        if frame::all_zero(&bytes) {
+            break;
+        }
+        (found.segment, found.offset, found.length) = (segment, 0, length);
+        walk_segment(&bytes, key, &mut found, see)?;
+    }
+    if found.cut.is_some() || found.chain.tree.size() != end.seq {
+        let problem = "it does not end where it is said to";
+        return Err(damaged(found.segment, found.offset, problem));
+    }
+    Ok(found)
+}
+
+/// Walks over every segment behind what an earlier walk found, checks everything but bodies, and hands out the signed
+/// records in order.
 pub(crate) fn walk(
     storage: &dyn Storage,
     key: &NoteKey,
-    see: &mut dyn FnMut(&Envelope<'_>, Position) -> Result<(), Error>,
+    mut found: Walk,
+    see: SeeSigned<'_>,
 ) -> Result<Walk, Error> {
     let read = || Error::disk("read the journal");
-    let mut found = Walk {
-        chain: Chain::empty(),
-        segment: 0,
-        offset: 0,
-        length: 0,
-        cut: None,
-    };
+    let known = found.segment;
     let mut spare = None;
     let numbers = storage.segments().map_err(read())?;
     for (expected, &segment) in (1..).zip(&numbers) {
         if segment != expected {
             return Err(damaged(expected, 0, "the segment is missing"));
+        }
+        if segment < known {
+            continue;
         }
         let length = storage.length(segment).map_err(read())?;
         let size = usize::try_from(length).unwrap_or(usize::MAX);
@@ -161,7 +209,9 @@ pub(crate) fn walk(
                 "an unfinished write inside the journal",
             ));
         }
-        (found.segment, found.offset, found.length) = (segment, 0, length);
+        if segment > known {
+            (found.segment, found.offset, found.length) = (segment, 0, length);
+        }
         walk_segment(&bytes, key, &mut found, see)?;
     }
     let problem = |problem: String| damaged(found.segment, found.offset, &problem);
@@ -173,15 +223,18 @@ fn walk_segment(
     bytes: &[u8],
     key: &NoteKey,
     found: &mut Walk,
-    see: &mut dyn FnMut(&Envelope<'_>, Position) -> Result<(), Error>,
+    see: SeeSigned<'_>,
 ) -> Result<(), Error> {
     let segment = found.segment;
-    if let Err(problem) = check_header(bytes, found) {
-        return end_of_walk(bytes, found, 0, problem);
+    let mut at = usize::try_from(found.offset).unwrap_or(usize::MAX);
+    if at == 0 {
+        if let Err(problem) = check_header(bytes, found) {
+            return end_of_walk(bytes, found, 0, problem);
+        }
+        at = HEADER_BYTES;
     }
     let mut chain = found.chain.clone();
     let mut unsigned = Vec::new();
-    let mut at = HEADER_BYTES;
     loop {
         match frame::step(bytes, at) {
             Step::Frame { payload, next } => {

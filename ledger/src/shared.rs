@@ -35,6 +35,8 @@ pub(crate) struct Shared {
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Wishes {
     pub(crate) segment: Option<u32>,
+    /// Another process has the journal, or is about to.
+    pub(crate) rest: bool,
     pub(crate) stop: bool,
 }
 
@@ -140,6 +142,27 @@ impl Shared {
             wishes.segment = Some(segment);
             self.wish.notify_one();
         }
+    }
+
+    /// Tells the keeper to leave everything alone that another process will look after. When this returns no segment is
+    /// being prepared.
+    pub(crate) fn send_to_rest(&self) {
+        self.wishes().rest = true;
+        drop(self.preparing());
+    }
+
+    /// Tells the keeper to look after everything again.
+    pub(crate) fn wake_up(&self) {
+        self.wishes().rest = false;
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the keeper rests.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.wishes().rest
     }
 
     /// Tells the keeper to end.

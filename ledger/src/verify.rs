@@ -125,10 +125,15 @@ pub fn verify_folder(
     }
     let storage = Folder::new(&journal).map_err(|e| Failure::new(place.clone(), e.to_string()))?;
     let mut check = Check::new(key, anchor, signatures)?;
-    let walk = scan::walk(&storage, key, &mut |envelope, position| {
-        let wrong = |p: String| scan::damaged(position.segment, position.offset, &p);
-        check.count(envelope).map_err(wrong)
-    });
+    let walk = scan::walk(
+        &storage,
+        key,
+        scan::Walk::start(),
+        &mut |envelope, position| {
+            let wrong = |p: String| scan::damaged(position.segment, position.offset, &p);
+            check.count(envelope).map_err(wrong)
+        },
+    );
     let walk = walk.map_err(|e| match e {
         Error::Damaged {
             segment,
@@ -282,7 +287,8 @@ impl<'k> Check<'k> {
             | Kind::TokenChange
             | Kind::BudgetChange
             | Kind::SelfTest
-            | Kind::Sweep => {}
+            | Kind::Sweep
+            | Kind::Upgrade => {}
         }
         Ok(())
     }

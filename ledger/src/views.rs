@@ -36,6 +36,8 @@ pub(crate) struct Views {
     path: PathBuf,
     storage: Arc<dyn Storage>,
     database: Option<Database>,
+    /// The file belongs to another process.
+    is_away: bool,
 }
 
 impl Views {
@@ -44,7 +46,19 @@ impl Views {
             path,
             storage,
             database: None,
+            is_away: false,
         }
+    }
+
+    /// Lets go of the file, as another process is about to open it.
+    pub(crate) fn go_away(&mut self) {
+        self.database = None;
+        self.is_away = true;
+    }
+
+    /// The file is ours again.
+    pub(crate) fn come_back(&mut self) {
+        self.is_away = false;
     }
 
     /// Indexes what was written since the last time.
@@ -127,6 +141,9 @@ impl Views {
     }
 
     fn database(&mut self) -> Result<&Database, Error> {
+        if self.is_away {
+            return Err(Error::Closed);
+        }
         if self.database.is_none() {
             let database = match self.open_file() {
                 Ok(database) => database,

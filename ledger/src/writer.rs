@@ -1,6 +1,11 @@
 //! The one thread that writes: takes what waits, writes it as a batch, wakes the waiters. Natural group commit.
+//!
+//! Where to is an [`Outlet`]: the journal; or, once another process has that, the relay to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use exeat_types::Timestamp;
 use tracing::{error, warn};
@@ -8,10 +13,12 @@ use tracing::{error, warn};
 use crate::{
     Error,
     effect::Effect,
+    handover::{Decision, Park},
     journal::{Item, Journal},
     load,
     queue::Pending,
     record::Record,
+    relay::Relay,
     shared::Shared,
 };
 
@@ -25,28 +32,55 @@ enum When {
     Due,
 }
 
-pub(crate) struct Writer {
-    shared: Arc<Shared>,
-    journal: Journal,
+/// Where records go.
+enum Outlet {
+    Journal(Pen),
+    Relay(Relay),
+    /// The journal is another process's, or came back from one and cannot be read: nothing is written here.
+    Lost(Error),
+}
+
+/// The journal and whether memory agrees with it.
+struct Pen {
+    journal: Box<Journal>,
     /// The state in memory may hold records that did not reach the disk.
     ahead: bool,
 }
 
+/// Comes when a writer may begin; closed without that, it never may.
+pub(crate) type Word = mpsc::Receiver<()>;
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    outlet: Outlet,
+}
+
 impl Writer {
-    pub(crate) const fn new(shared: Arc<Shared>, journal: Journal) -> Self {
-        Self {
-            shared,
-            journal,
+    pub(crate) fn new(shared: Arc<Shared>, journal: Journal) -> Self {
+        let outlet = Outlet::Journal(Pen {
+            journal: Box::new(journal),
             ahead: false,
-        }
+        });
+        Self { shared, outlet }
     }
 
-    /// Runs until the queue is closed and empty.
-    pub(crate) fn run(mut self) {
+    /// Runs until the queue is closed and empty. Until the word comes, another process may write: nothing is touched.
+    pub(crate) fn run_after(mut self, word: &Word) {
+        if word.recv().is_err() {
+            self.outlet = Outlet::Lost(Error::Closed);
+        }
+        self.run();
+    }
+
+    fn run(mut self) {
         let bytes_max = Journal::batch_bytes_max(self.shared.segment_bytes);
         loop {
             let patience = (!self.shared.tally().is_empty()).then_some(COUNT_INTERVAL);
             let taken = self.shared.queue.take(bytes_max, patience);
+            if let Some(park) = taken.park {
+                self.park(&park);
+                continue;
+            }
             let now = self.shared.clock.now();
             if !taken.batch.is_empty() {
                 self.write(taken.batch, now);
@@ -66,6 +100,32 @@ impl Writer {
             if taken.last {
                 break;
             }
+        }
+    }
+
+    /// Stands still until it is decided who writes from here on. A journal that is not in order is not given away.
+    fn park(&mut self, park: &Park) {
+        let Outlet::Journal(pen) = &mut self.outlet else {
+            return;
+        };
+        if let Err(error) = pen.make_ready(&self.shared, 0) {
+            warn!(error = %error, "the ledger cannot be handed over");
+            return;
+        }
+        if park.parked.send(pen.journal.end()).is_err() {
+            return;
+        }
+        match park.decision.recv() {
+            // Nobody decided: nothing has changed.
+            Err(_) => {}
+            Ok(Decision::Relay(successor)) => self.outlet = Outlet::Relay(Relay::new(successor)),
+            Ok(Decision::Reopen) => match pen.reopen(&self.shared) {
+                Ok(()) => {}
+                Err(error) => {
+                    error!(error = %error, "the journal that came back cannot be read");
+                    self.outlet = Outlet::Lost(error);
+                }
+            },
         }
     }
 
@@ -106,15 +166,29 @@ impl Writer {
 
     /// Writes one batch and answers every waiter.
     fn write(&mut self, batch: Vec<Pending>, now: Timestamp) {
+        match &mut self.outlet {
+            Outlet::Journal(pen) => pen.write(&self.shared, batch, now),
+            Outlet::Relay(relay) => relay.forward(batch),
+            Outlet::Lost(error) => {
+                for pending in batch {
+                    pending.answer(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+impl Pen {
+    fn write(&mut self, shared: &Shared, batch: Vec<Pending>, now: Timestamp) {
         let bytes = batch.iter().map(|pending| pending.item.bytes()).sum();
-        if let Err(error) = self.make_ready(bytes) {
+        if let Err(error) = self.make_ready(shared, bytes) {
             warn!(error = %error, "the ledger cannot be written");
-            self.refuse(batch, &error, now);
+            refuse(shared, batch, &error, now);
             return;
         }
         let mut accepted = Vec::with_capacity(batch.len());
         {
-            let mut state = self.shared.state_mut();
+            let mut state = shared.state_mut();
             for pending in batch {
                 match state.apply_effect(&pending.effect, now) {
                     Ok(()) => accepted.push(pending),
@@ -133,53 +207,65 @@ impl Writer {
         let items: Vec<_> = accepted.iter().map(|pending| &pending.item).collect();
         match self.journal.append(&items, now) {
             Ok(written) => {
-                self.shared.moved_on(written.end, written.note);
+                shared.moved_on(written.end, written.note);
                 for (pending, position) in accepted.into_iter().zip(written.positions) {
                     pending.answer(Ok(position));
                 }
                 if self.journal.is_half_full() {
-                    self.shared.want_segment(self.journal.next_segment());
+                    shared.want_segment(self.journal.next_segment());
                 }
             }
             Err(error) => {
                 error!(error = %error, "a batch of receipts was not written");
                 self.ahead = true;
-                self.refuse(accepted, &error, now);
+                refuse(shared, accepted, &error, now);
             }
         }
     }
 
     /// Makes room, and brings memory back to what the disk has if a batch failed before.
-    fn make_ready(&mut self, bytes: usize) -> Result<(), Error> {
+    fn make_ready(&mut self, shared: &Shared, bytes: usize) -> Result<(), Error> {
         if !self.journal.has_room(bytes) {
-            let _preparing = self.shared.preparing();
+            let _preparing = shared.preparing();
             self.journal.make_room(bytes)?;
         }
         if self.ahead {
-            *self.shared.state_mut() = load::reload(&*self.shared.storage, self.journal.end())?;
+            *shared.state_mut() = load::reload(&*shared.storage, self.journal.end())?;
             self.ahead = false;
         }
         Ok(())
     }
 
-    /// Tells every waiter; what nobody waits for is counted and written when the disk works again.
-    fn refuse(&self, batch: Vec<Pending>, error: &Error, now: Timestamp) {
-        for pending in batch {
-            if pending.reply.is_some() {
-                pending.answer(Err(error.clone()));
-                continue;
+    /// Reads journal and state from the disk, after another process may have written there.
+    fn reopen(&mut self, shared: &Shared) -> Result<(), Error> {
+        let loaded = self.journal.reload()?;
+        *shared.state_mut() = loaded.state;
+        if let Some(note) = loaded.note {
+            shared.moved_on(loaded.journal.end(), note);
+        }
+        *self.journal = loaded.journal;
+        self.ahead = false;
+        Ok(())
+    }
+}
+
+/// Tells every waiter; what nobody waits for is counted and written when the disk works again.
+fn refuse(shared: &Shared, batch: Vec<Pending>, error: &Error, now: Timestamp) {
+    for pending in batch {
+        if pending.reply.is_some() {
+            pending.answer(Err(error.clone()));
+            continue;
+        }
+        let mut tally = shared.tally();
+        match Record::read(pending.item.kind, &pending.item.body) {
+            Ok(Record::Refusal(refusal)) => {
+                tally.count_refusal(refusal, now);
             }
-            let mut tally = self.shared.tally();
-            match Record::read(pending.item.kind, &pending.item.body) {
-                Ok(Record::Refusal(refusal)) => {
-                    tally.count_refusal(refusal, now);
-                }
-                Ok(Record::Connection(connection)) => {
-                    tally.count_connection(connection, now);
-                }
-                Ok(_) => {}
-                Err(problem) => error!(error = %problem, "a record was lost"),
+            Ok(Record::Connection(connection)) => {
+                tally.count_connection(connection, now);
             }
+            Ok(_) => {}
+            Err(problem) => error!(error = %problem, "a record was lost"),
         }
     }
 }

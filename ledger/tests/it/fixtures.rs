@@ -11,11 +11,27 @@ use exeat_ledger::{
 
 #[test]
 fn version_1_is_still_read_and_verified() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1");
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let (export, key, counts) = fixture("v1");
+    assert_eq!(counts, (4, 1, 1, 2));
+    let mut kinds = kinds(&export);
+    // A kind that came later has a fixture of its own.
+    let (upgrade, _, counts) = fixture("v1-upgrade");
+    assert_eq!(counts, (1, 0, 0, 0));
+    kinds.extend(self::kinds(&upgrade));
+    for kind in Kind::ALL {
+        assert!(kinds.contains(&kind), "no fixture has `{}`", kind.name());
+    }
+    let damaged = export.replacen("\"amount\":\"5\"", "\"amount\":\"4\"", 1);
+    assert_ne!(damaged, export);
+    assert!(verify_export(damaged.as_bytes(), &key, None, Signatures::Last).is_err());
+}
+
+/// An export, its key, and how many calls, open calls, unknown calls and refusals it has.
+fn fixture(name: &str) -> (String, NoteKey, (u64, u64, u64, u64)) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let read = |file: &str| fs::read_to_string(folder.join(name).join(file)).unwrap();
     let key: NoteKey = read("key").parse().unwrap();
-    let export = read("export.jsonl");
-    let anchor = read("anchor");
+    let (export, anchor) = (read("export.jsonl"), read("anchor"));
     let verdict = verify_export(export.as_bytes(), &key, Some(&anchor), Signatures::Every).unwrap();
     assert!(verdict.tail_is_proven());
     let counts = (
@@ -24,24 +40,16 @@ fn version_1_is_still_read_and_verified() {
         verdict.unknown,
         verdict.refusals,
     );
-    assert_eq!(counts, (4, 1, 1, 2));
+    (export, key, counts)
+}
 
-    let mut kinds = Vec::new();
-    for line in export.lines().skip(1) {
+/// What its records are about; written again they are the same, byte for byte.
+fn kinds(export: &str) -> Vec<Kind> {
+    let kind = |line: &str| {
         let envelope = Envelope::parse(line.as_bytes()).unwrap();
         let record = envelope.record().unwrap();
-        // Written again it is the same, byte for byte.
         assert_eq!(record.body().unwrap(), envelope.body);
-        kinds.push(envelope.kind);
-    }
-    for kind in Kind::ALL {
-        assert!(
-            kinds.contains(&kind),
-            "the fixture has no `{}`",
-            kind.name()
-        );
-    }
-    let damaged = export.replacen("\"amount\":\"5\"", "\"amount\":\"4\"", 1);
-    assert_ne!(damaged, export);
-    assert!(verify_export(damaged.as_bytes(), &key, None, Signatures::Last).is_err());
+        envelope.kind
+    };
+    export.lines().skip(1).map(kind).collect()
 }

@@ -10,6 +10,7 @@ use exeat_types::{AccountId, AgentId, Clock, Digest, FakeClock, Origin, Reason, 
 mod disk;
 mod faults;
 mod fixtures;
+mod handover;
 mod keeping;
 mod keys;
 mod kill;
