@@ -3,13 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use exeat_types::{AccountId, AgentId, CallId, Malformed, Origin, Reason, Seal, limits};
-use http::{HeaderMap, HeaderName, Method, header};
+use exeat_custody::redact::Deflate;
+use exeat_types::{AccountId, AgentId, CallId, Malformed, Origin, Reason, Regime, Seal, limits};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::{Gate, Refusal, Rules, path};
+use crate::{Gate, Refusal, Rules, Tally, path};
 
 /// Who is asking, as the front door established it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Agent {
     /// The account the agent belongs to.
     pub account: AccountId,
@@ -17,6 +18,10 @@ pub struct Agent {
     pub id: AgentId,
     /// How well it is cut off from other ways out.
     pub seal: Seal,
+    /// How it is held.
+    pub regime: Regime,
+    /// Where what it asks for is counted, if somebody wants to know.
+    pub tally: Option<Arc<Tally>>,
 }
 
 /// Whether a body follows the head.
@@ -56,6 +61,7 @@ pub struct Call {
     pub(crate) started: Duration,
     pub(crate) rules: Arc<Rules>,
     pub(crate) agent: Agent,
+    pub(crate) watched: Watched,
     pub(crate) origin: Origin,
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -63,6 +69,14 @@ pub struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: BodyKind,
     pub(crate) upgrade: bool,
+}
+
+/// Whether the agent of a call was observed when the call was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    No,
+    /// What needs no credential passes unless it is forbidden, and the receipt says that the agent was observed.
+    Observed,
 }
 
 /// Fields that name another method or target than the request line does.
@@ -111,13 +125,18 @@ fn canonical(gate: &Gate, inbound: Inbound) -> Result<Call, Malformed> {
         return Err(Malformed::new("target", "longer than the limit"));
     }
     let headers = canonical_headers(inbound.headers)?;
-    let id =
-        CallId::new(gate.clock.now()).map_err(|e| Malformed::new("receipt id", e.to_string()))?;
+    let now = gate.clock.now();
+    let watched = match inbound.agent.regime.observes(now) {
+        true => Watched::Observed,
+        false => Watched::No,
+    };
+    let id = CallId::new(now).map_err(|e| Malformed::new("receipt id", e.to_string()))?;
     Ok(Call {
         id,
         started: gate.clock.monotonic(),
         rules: gate.rules(),
         agent: inbound.agent,
+        watched,
         origin: inbound.origin,
         method: inbound.method,
         path,
@@ -159,9 +178,18 @@ fn canonical_headers(mut headers: HeaderMap) -> Result<HeaderMap, Malformed> {
     for name in ours {
         headers.remove(name);
     }
-    // permessage-deflate would hide frames from the redactor; without the offer nobody negotiates it.
-    headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    offer_extensions(&mut headers);
     Ok(headers)
+}
+
+/// An extension that nobody here can read would hide frames from the redactor; without the offer nobody agrees on it.
+fn offer_extensions(headers: &mut HeaderMap) {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let readable = Deflate::offered(offers.iter().filter_map(|value| value.to_str().ok()));
+    headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    if let Some(value) = readable.and_then(|value| HeaderValue::from_str(&value).ok()) {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +242,7 @@ mod tests {
                 ("expect", "100-continue"),
                 ("exeat-receipt", "forged"),
                 ("exeat-anything", "forged"),
-                ("sec-websocket-extensions", "permessage-deflate"),
+                ("sec-websocket-extensions", "x-webkit-deflate-frame"),
             ],
             Some(&[("accept", "a")]),
         );

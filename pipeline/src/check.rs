@@ -8,7 +8,11 @@ use exeat_types::{Digest, Reason, limits};
 use http::header;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{BodyKind, Call, Gate, record::Refused, resolve::Matched};
+use crate::{
+    BodyKind, Call, Gate,
+    record::Refused,
+    resolve::{Basis, Matched},
+};
 
 /// Where the bytes of a request body come from.
 pub trait BodySource: Send {
@@ -35,6 +39,7 @@ pub(crate) struct Checked {
     pub(crate) call: Call,
     pub(crate) tool: Arc<Tool>,
     pub(crate) arguments: Arguments,
+    pub(crate) basis: Basis,
     pub(crate) body: CheckedBody,
 }
 
@@ -51,7 +56,7 @@ pub(crate) async fn check(
     matched: Matched,
     source: &mut impl BodySource,
 ) -> Result<Checked, Box<Refused>> {
-    let Matched { call, found } = matched;
+    let Matched { call, found, basis } = matched;
     let tool = Arc::clone(&found.tool);
     let body = match (call.body, &tool.body_need) {
         (BodyKind::Absent, _) => CheckedBody::Absent,
@@ -61,11 +66,16 @@ pub(crate) async fn check(
             CheckedBody::Whole(read.map_err(|refused| refused.of(&tool))?)
         }
     };
-    match examine(&found, &call, &body) {
+    let examined = match basis {
+        Basis::Declared => examine(&found, &call, &body),
+        Basis::Observed => Ok(Arguments::none()),
+    };
+    match examined {
         Ok(arguments) => Ok(Checked {
             call,
             tool,
             arguments,
+            basis,
             body,
         }),
         Err(violations) => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use exeat_custody::{Custody, token::TokenKey};
 use exeat_ledger::Ledger;
-use exeat_policy::Policy;
-use exeat_types::{Clock, Reason};
-use tokio::sync::Semaphore;
+use exeat_policy::{Policy, address};
+use exeat_types::{Clock, Host, Reason, Regime};
+use tokio::sync::{Semaphore, watch};
 
 use crate::{Error, Metrics, Network, check::Share, egress::Resolver};
 
@@ -73,6 +73,9 @@ pub struct Parts {
 /// One gate: the shared state of every door.
 pub struct Gate {
     rules: ArcSwap<Rules>,
+    changed: watch::Sender<()>,
+    /// How many receipts are open.
+    pub(crate) open: watch::Sender<u64>,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tokens: Arc<TokenKey>,
@@ -90,6 +93,8 @@ impl Gate {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Self {
             rules: ArcSwap::from_pointee(parts.rules),
+            changed: watch::Sender::new(()),
+            open: watch::Sender::new(0),
             ledger: parts.ledger,
             clock: parts.clock,
             tokens: parts.tokens,
@@ -105,9 +110,44 @@ impl Gate {
         self.rules.load_full()
     }
 
-    /// Puts new rules in force for every call accepted from here on.
+    /// Whether connecting to a host has a point for an agent held so: some tool names it, or the agent is observed and it
+    /// is a host of the public Internet. A target that may have private addresses is for tools only. Port 0 stands for any.
+    /// What is asked there is decided later, address included.
+    pub fn reaches(&self, regime: Regime, host: &Host, port: u16) -> bool {
+        let rules = self.rules();
+        rules.policy.knows_host(host, port)
+            || (regime != Regime::Strict && rules.network.passes_unread_for_some(host, port))
+            || (regime.observes(self.clock.now()) && is_public(&rules.network, host, port))
+    }
+
+    /// Puts new rules in force for every call accepted from here on. Calls that are on their way are decided again.
     pub fn replace_rules(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));
+        self.changed.send_replace(());
+    }
+
+    /// Has every open call decided again, as if the rules had changed: the time of somebody observed is over.
+    pub fn reconsider(&self) {
+        self.rules.rcu(|now| Rules {
+            policy: Arc::clone(&now.policy),
+            custody: Arc::clone(&now.custody),
+            network: now.network.clone(),
+        });
+        self.changed.send_replace(());
+    }
+
+    /// Says each time that other rules are in force.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until no receipt is open: the ledger may be closed then. A stream of HTTP/2 closes its receipt a moment after
+    /// its connection has ended.
+    pub async fn settled(&self) {
+        let mut open = self.open.subscribe();
+        if open.wait_for(|open| *open == 0).await.is_err() {
+            tracing::debug!("nobody counts open receipts any more");
+        }
     }
 
     /// The ledger.
@@ -134,5 +174,84 @@ impl Gate {
     /// Counts a refusal that happened before a call existed.
     pub fn count_refusal(&self, reason: Reason) {
         self.metrics.refused(reason);
+    }
+}
+
+/// Ends of names that belong to no public host.
+const INNER_NAMES: [&str; 7] = [
+    "localhost",
+    "local",
+    "internal",
+    "intranet",
+    "home.arpa",
+    "onion",
+    "invalid",
+];
+
+/// The lowest port, besides those of the web, where a public service is taken to speak HTTP.
+const SERVICE_PORT_MIN: u16 = 1024;
+
+/// Whether anybody may go there without a tool: not to a name of an inner network, not to a port of another protocol.
+fn is_public(network: &Network, host: &Host, port: u16) -> bool {
+    // SECURITY: the operator opened such a target for tools, not for whatever somebody observed may ask there.
+    if network.allow_private.contains(&(host.clone(), port)) {
+        return false;
+    }
+    if !matches!(port, 0 | 80 | 443 | SERVICE_PORT_MIN..) {
+        return false;
+    }
+    match host {
+        Host::Ip(ip) => address::classify(*ip).is_public(),
+        Host::Name(name) => {
+            let inner = |end: &&str| {
+                let rest = name.strip_suffix(*end);
+                rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            };
+            name.contains('.') && !INNER_NAMES.iter().any(inner)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_open(target: &str, port: u16) -> bool {
+        is_public(&Network::default(), &Host::parse(target).unwrap(), port)
+    }
+
+    #[test]
+    fn only_public_names_and_addresses_are_open_to_an_observed_agent() {
+        for port in [0, 80, 443, 8443] {
+            assert!(is_open("docs.example.com", port));
+            assert!(is_open("1.1.1.1", port));
+        }
+        for port in [22, 25, 587, 853] {
+            assert!(!is_open("docs.example.com", port));
+            assert!(!is_open("1.1.1.1", port));
+        }
+        for inner in [
+            "localhost",
+            "metadata",
+            "metadata.google.internal",
+            "printer.local",
+            "router.home.arpa",
+            "127.0.0.1",
+            "10.0.0.1",
+            "169.254.169.254",
+            "[::1]",
+            "[fd00:ec2::254]",
+            "[::ffff:169.254.169.254]",
+        ] {
+            assert!(!is_open(inner, 443), "{inner}");
+        }
+        let private = Network {
+            allow_private: [(Host::parse("docs.example.com").unwrap(), 443)].into(),
+            ..Network::default()
+        };
+        let docs = Host::parse("docs.example.com").unwrap();
+        assert!(!is_public(&private, &docs, 443) && is_public(&private, &docs, 8443));
+        assert!(!is_open("notlocal", 443));
+        assert!(is_open("my.unlocal.example", 443));
     }
 }

@@ -1,14 +1,17 @@
 //! Stage 11: the credential goes in. [`Admitted`] is the only request that may leave, and it is made only here.
 
 use bytes::Bytes;
+use exeat_policy::ResponseRules;
 use exeat_types::{Reason, limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::{
     Exchange, Upstream,
     check::{CheckedBody, Share},
+    exchange::Start,
     obtain::Equipped,
     record::Refused,
+    standing::Ground,
 };
 
 /// A request that may leave, and the exchange that follows it to its end.
@@ -47,6 +50,8 @@ pub enum OutgoingBody {
     Streamed,
 }
 
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
 /// Applies what custody prepared.
 pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
     let Equipped {
@@ -64,19 +69,18 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
             headers.insert(name, value);
         }
     }
-    if credentialed && !checked.tool.ranges {
-        // SECURITY: a secret fetched byte by byte would pass any redactor.
+    let cleaned = credentialed || checked.tool.response != ResponseRules::default();
+    if cleaned && !checked.tool.ranges {
+        // SECURITY: a secret fetched byte by byte would pass any redactor, and so would what the tool's rules take out.
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);
     }
-    headers.insert(
-        header::ACCEPT_ENCODING,
-        HeaderValue::from_static("identity"),
-    );
+    ask_for_plain(&mut headers);
     let query = prepared.query.unwrap_or(call.query);
+    let path = call.path;
     let target = match query {
-        Some(query) => format!("{}?{query}", call.path),
-        None => call.path,
+        Some(query) => format!("{path}?{query}"),
+        None => path.clone(),
     };
     let (body, share) = match checked.body {
         CheckedBody::Absent => (OutgoingBody::Absent, Share::default()),
@@ -91,11 +95,22 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
         return Err(Refused::late(open, Reason::MalformedRequest, detail));
     }
     open.leaves();
-    let exchange = Exchange::new(crate::exchange::Start {
+    let extensions = headers.get(header::SEC_WEBSOCKET_EXTENSIONS);
+    let exchange = Exchange::new(Start {
         open,
-        custody: std::sync::Arc::clone(&call.rules.custody),
-        method: call.method.clone(),
-        tool: checked.tool,
+        offered: extensions.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+        ground: Ground {
+            call: call.id,
+            rules: call.rules,
+            agent: call.agent,
+            origin: call.origin,
+            method: call.method.clone(),
+            path,
+            tool: checked.tool,
+            arguments: checked.arguments,
+            basis: checked.basis,
+            watched: call.watched,
+        },
     });
     let outgoing = Outgoing {
         upstream,
@@ -107,6 +122,16 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
         _share: share,
     };
     Ok(Admitted { outgoing, exchange })
+}
+
+/// Asks for an answer that can be read.
+fn ask_for_plain(headers: &mut HeaderMap) {
+    let identity = HeaderValue::from_static("identity");
+    // Messages of gRPC are compressed one by one, by what this says.
+    if headers.contains_key(GRPC_ACCEPT_ENCODING) {
+        headers.insert(GRPC_ACCEPT_ENCODING, identity.clone());
+    }
+    headers.insert(header::ACCEPT_ENCODING, identity);
 }
 
 impl Outgoing {

@@ -7,6 +7,7 @@
 mod call;
 mod check;
 mod decide;
+mod dial;
 mod egress;
 mod error;
 mod exchange;
@@ -14,6 +15,7 @@ mod gate;
 mod grant;
 mod identity;
 mod inject;
+mod media;
 mod metrics;
 mod obtain;
 mod path;
@@ -22,10 +24,14 @@ mod record;
 mod refusal;
 mod resolve;
 mod response;
+mod standing;
+mod tally;
+mod tunnel;
 
 pub use call::{Agent, BodyKind, Call, Inbound};
 pub use check::BodySource;
-pub use egress::{Network, Upstream};
+pub use dial::Route;
+pub use egress::{Network, Roots, Upstream, UpstreamProxy};
 pub use error::Error;
 pub use exchange::{Exchange, Last};
 pub use exeat_ledger::Ending;
@@ -34,6 +40,9 @@ pub use inject::{Admitted, Outgoing, OutgoingBody};
 pub use metrics::Metrics;
 pub use path::canonical_path;
 pub use refusal::Refusal;
+pub use standing::Standing;
+pub use tally::{Count, Tally};
+pub use tunnel::{Tunnel, passes_unread, tunnel};
 
 use std::sync::Arc;
 
@@ -62,7 +71,7 @@ async fn travel(
     call: Call,
     body: &mut impl BodySource,
 ) -> Result<Admitted, Box<record::Refused>> {
-    let matched = resolve::resolve(call)?;
+    let matched = resolve::resolve(gate, call)?;
     let checked = check::check(gate, matched, body).await?;
     let permitted = decide::decide(checked)?;
     gate.reached(Stage::Decided);

@@ -18,6 +18,7 @@ pub struct Metrics {
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     redactions: IntCounter,
+    passthrough: IntCounter,
 }
 
 const ROAD_BUCKETS: [f64; 12] = [
@@ -70,7 +71,16 @@ impl Metrics {
                 "exeat_redactions_total",
                 "Secrets taken out of responses",
             )?,
+            passthrough: counter(
+                registry,
+                "exeat_passthrough_total",
+                "Connections that passed unread",
+            )?,
         })
+    }
+
+    pub(crate) fn passed_unread(&self) {
+        self.passthrough.inc();
     }
 
     pub(crate) fn refused(&self, reason: Reason) {

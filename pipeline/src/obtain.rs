@@ -9,8 +9,9 @@ use exeat_custody::{Ask, Prepared, Refused as NotGiven, Slot};
 use exeat_types::Reason;
 
 use crate::{
-    Gate, Upstream,
+    Gate, Route, Upstream,
     check::{Checked, CheckedBody},
+    egress,
     receipt::Open,
     record::{Recorded, Refused},
 };
@@ -33,25 +34,20 @@ pub(crate) async fn obtain(gate: &Arc<Gate>, recorded: Recorded) -> Result<Equip
     };
     let located = gate
         .resolver
-        .locate(&call.rules.network, &call.origin, &*gate.clock)
+        .locate(&call.rules, &call.agent.id, &call.origin, &*gate.clock)
         .await;
-    let address = match located {
-        Ok(address) => address,
+    let route = match located {
+        Ok(route) => route,
         Err(reason) => {
-            let detail = match reason {
-                Reason::TargetForbidden => format!(
-                    "{} leads to an address that no agent may reach",
-                    call.origin
-                ),
-                _ => format!("{} has no address", call.origin),
-            };
+            let detail = egress::sentence(reason, &call.origin);
             return Err(Refused::late(open, reason, detail).of(&checked.tool));
         }
     };
     let upstream = Upstream {
         origin: call.origin.clone(),
-        address,
-        group: group(&checked),
+        group: group(&checked, &route),
+        route,
+        roots: call.rules.network.roots.clone(),
     };
     Ok(Equipped {
         checked,
@@ -111,13 +107,15 @@ fn explain(open: Open, checked: &Checked, not_given: NotGiven) -> Box<Refused> {
     Refused::late(open, reason, detail).of(&checked.tool)
 }
 
-/// Connections are reused only for the same agent, credential and trust.
-fn group(checked: &Checked) -> u64 {
+/// Connections are reused only for the same agent, credential, trust and way, and never for another origin.
+fn group(checked: &Checked, route: &Route) -> u64 {
     let call = &checked.call;
     let mut hasher = DefaultHasher::new();
     call.agent.account.hash(&mut hasher);
     call.agent.id.hash(&mut hasher);
     checked.tool.credential.hash(&mut hasher);
-    call.rules.network.roots_id.hash(&mut hasher);
+    call.origin.hash(&mut hasher);
+    route.hash(&mut hasher);
+    call.rules.network.roots.id.hash(&mut hasher);
     hasher.finish()
 }

@@ -4,9 +4,13 @@ use exeat_types::{Malformed, limits};
 
 /// Brings a request path to its one canonical form: escapes of unreserved characters decoded, hex upper case.
 ///
+/// An encoded slash stays encoded: whether it may stand where it stands is the tool's word (`encoded-slash`), and no tool
+/// has one by default. What it separates is judged here like what a slash separates.
+///
 /// # Errors
-/// When the path could be read in more than one way: an encoded slash, backslash or NUL, dot segments (also encoded),
-/// empty segments, `;` parameters, a backslash, or bytes that a URI may not hold.
+/// When the path could be read in more than one way: an encoded backslash or NUL, dot segments (also encoded, also
+/// between encoded slashes), empty ones, an escaped escape beside an encoded slash, `;` parameters, a backslash, or bytes
+/// that a URI may not hold.
 ///
 /// # Spec
 /// RFC 3986 section 6.2.2; what it leaves to the server is refused instead of guessed.
@@ -28,7 +32,7 @@ pub fn canonical_path(raw: &str) -> Result<String, Malformed> {
                     escape(rest).ok_or_else(|| wrong("`%` must be followed by two hex digits"))?;
                 rest = rest.get(2..).unwrap_or_default();
                 match decoded {
-                    b'/' | b'\\' => return Err(wrong("an encoded slash is not accepted")),
+                    b'\\' => return Err(wrong("an encoded backslash is not accepted")),
                     0..=31 | 127 => {
                         return Err(wrong("an encoded control character is not accepted"));
                     }
@@ -46,14 +50,29 @@ pub fn canonical_path(raw: &str) -> Result<String, Malformed> {
     }
     let mut segments = out.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
-        if segment == "." || segment == ".." {
-            return Err(wrong("dot segments are not accepted"));
-        }
-        if segment.is_empty() && segments.peek().is_some() {
-            return Err(wrong("empty segments are not accepted"));
+        // The end of the path may be empty, as in `/a/`.
+        if !segment.is_empty() || segments.peek().is_some() {
+            check_segment(segment)?;
         }
     }
     Ok(out)
+}
+
+fn check_segment(segment: &str) -> Result<(), Malformed> {
+    let wrong = |problem: &str| Malformed::new("path", problem);
+    if segment.split("%2F").any(|part| part == "." || part == "..") {
+        return Err(wrong("dot segments are not accepted"));
+    }
+    if segment.split("%2F").any(str::is_empty) {
+        return Err(wrong("empty segments are not accepted"));
+    }
+    // SECURITY: a server that decodes an encoded slash may decode twice, and would then read another path.
+    if segment.contains("%2F") && segment.contains("%25") {
+        return Err(wrong(
+            "an escaped `%` is not accepted beside an encoded slash",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks a query: only characters and escapes that a URI may hold.
@@ -103,6 +122,9 @@ mod tests {
         check("/%61/%7e", Some("/a/~"));
         check("/a%20b%c3%a9", Some("/a%20b%C3%A9"));
         check("/a:b@c,d=e", Some("/a:b@c,d=e"));
+        check("/a%2fb", Some("/a%2Fb"));
+        check("/@scope%2Fname/", Some("/@scope%2Fname/"));
+        check("/a%2F.b/100%25", Some("/a%2F.b/100%25"));
         for wrong in [
             "",
             "a",
@@ -111,7 +133,21 @@ mod tests {
             "/./a",
             "/a/..",
             "/%2e%2E/a",
-            "/a%2fb",
+            "/%2f",
+            "/a%2f",
+            "/%2Fa",
+            "/a%2f%2Fb",
+            "/a%2f/b",
+            "/a/%2Fb",
+            "/a%2f..",
+            "/..%2fa",
+            "/a%2f%2e%2E%2fb",
+            "/a%2F.",
+            "/.%2Fa",
+            "/a%2F%5cb",
+            "/a%2F%00b",
+            "/a%2Fb%252F",
+            "/a%252F%2Fb",
             "/a%5cb",
             "/a\\b",
             "/a;b=c",

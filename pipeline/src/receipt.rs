@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use exeat_custody::redact::Flags;
 use exeat_ledger::{Alarm, Ending, Outcome};
-use exeat_policy::Tool;
 use exeat_types::{CallId, Digest, Reason, ToolName};
 
-use crate::{Gate, Stage, record::Facts};
+use crate::{Gate, Stage, record::Facts, response::UNREAD_TYPE};
 
 /// How a call ended, as the exchange saw it.
 pub(crate) struct Closing {
@@ -18,6 +18,8 @@ pub(crate) struct Closing {
     pub(crate) request_digest: Option<Digest>,
     pub(crate) response_digest: Option<Digest>,
     pub(crate) redactions: BTreeMap<String, u64>,
+    /// What was flagged and passed.
+    pub(crate) flags: Flags,
 }
 
 impl Closing {
@@ -32,6 +34,7 @@ impl Closing {
             request_digest: None,
             response_digest: None,
             redactions: BTreeMap::new(),
+            flags: Flags::new(),
         }
     }
 }
@@ -48,9 +51,12 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn new(gate: Arc<Gate>, facts: Facts, tool: &Tool, rules: Vec<String>) -> Self {
+    pub(crate) fn new(gate: Arc<Gate>, facts: Facts, tool: ToolName, rules: Vec<String>) -> Self {
         gate.metrics.opened();
-        let tool = tool.name.clone();
+        gate.open.send_modify(|open| *open = open.saturating_add(1));
+        if let Some(tally) = &facts.agent.tally {
+            tally.opened(&facts.origin.host);
+        }
         Self {
             gate,
             facts,
@@ -85,6 +91,30 @@ impl Open {
         }));
     }
 
+    /// What an upstream answered looks as if it were meant to steer the agent, or could not be looked at: the operator
+    /// hears of it.
+    fn flagged(&self, flags: &Flags) {
+        let names = flags.keys().copied();
+        let (unread, markers): (Vec<&str>, Vec<&str>) =
+            names.partition(|flag| *flag == UNREAD_TYPE);
+        for (alarm, found) in [(UNREAD_TYPE, unread), ("injection-marker", markers)] {
+            if found.is_empty() {
+                continue;
+            }
+            let detail = found.join(", ");
+            tracing::warn!(
+                call = %self.facts.id, agent = %self.facts.agent.id, tool = %self.tool, alarm, flags = detail,
+                "a response is flagged"
+            );
+            drop(self.gate.ledger.alarm(Alarm {
+                agent: Some(self.facts.agent.id.clone()),
+                alarm: alarm.to_owned(),
+                call: Some(self.facts.id),
+                detail,
+            }));
+        }
+    }
+
     /// The request leaves.
     pub(crate) fn leaves(&mut self) {
         let after = self.elapsed();
@@ -108,6 +138,9 @@ impl Open {
     pub(crate) fn forget(mut self) {
         self.closed = true;
         self.gate.metrics.forgotten();
+        if let Some(tally) = &self.facts.agent.tally {
+            tally.forgotten();
+        }
     }
 
     /// Closes the receipt.
@@ -115,7 +148,7 @@ impl Open {
         self.write(closing);
     }
 
-    fn write(&mut self, closing: Closing) {
+    fn write(&mut self, mut closing: Closing) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
@@ -132,6 +165,13 @@ impl Open {
             }
         }
         let redactions: u64 = closing.redactions.values().sum();
+        if !closing.flags.is_empty() {
+            self.flagged(&closing.flags);
+            let flags = closing.flags.iter();
+            closing
+                .redactions
+                .extend(flags.map(|(flag, count)| (format!("flag:{flag}"), *count)));
+        }
         let bytes = (closing.request_bytes, closing.response_bytes);
         self.gate
             .metrics
@@ -144,6 +184,10 @@ impl Open {
             left_us = self.left.map(micros), answered_us = self.answered.map(micros), ended_us = micros(whole),
             "call ended"
         );
+        let settled = None;
+        if let Some(tally) = &self.facts.agent.tally {
+            tally.closed(settled.as_ref());
+        }
         // The outcome rides the next group commit; if it is lost, the sweep closes the call as unknown.
         drop(self.gate.ledger.outcome(Outcome {
             call: self.facts.id,
@@ -155,7 +199,7 @@ impl Open {
             response_bytes: closing.response_bytes,
             response_digest: closing.response_digest,
             result: closing.ending,
-            settled: None,
+            settled,
             status: closing.status,
         }));
         self.gate.reached(Stage::Closed);
@@ -165,5 +209,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.write(Closing::short(Ending::Cut, Reason::Internal));
+        let settled = |open: &mut u64| *open = open.saturating_sub(1);
+        self.gate.open.send_modify(settled);
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::{
     Agent, Call, Gate, Refusal,
+    call::Watched,
     check::{Checked, CheckedBody},
     grant::Granted,
     receipt::{Closing, Open},
@@ -29,7 +30,7 @@ pub(crate) struct Facts {
     pub(crate) agent: Agent,
     pub(crate) method: Method,
     pub(crate) origin: Origin,
-    policy_digest: Digest,
+    pub(crate) policy_digest: Digest,
 }
 
 impl Facts {
@@ -98,6 +99,12 @@ pub(crate) fn refuse(gate: &Gate, facts: &Facts, refused: Refused) -> Refusal {
         method = %facts.method, origin = %facts.origin, decision = "refused", reason = reason.code(),
         rules = ?rules, "call ended"
     );
+    if let Some(tally) = &facts.agent.tally {
+        match open {
+            Some(_) => tally.refused_late(),
+            None => tally.refused(),
+        }
+    }
     match open {
         Some(open) => open.close(Closing::short(Ending::RefusedLate, reason)),
         None => gate.ledger.refusal(RefusalRecord {
@@ -147,32 +154,46 @@ pub(crate) async fn open(gate: &Arc<Gate>, granted: Granted) -> Result<Recorded,
             .as_ref()
             .and_then(|id| credential_use(&checked.call, id)),
         method: facts.method.to_string(),
-        observed: false,
+        observed: checked.call.watched == Watched::Observed,
         origin: facts.origin.clone(),
         path: tool.template.clone(),
         policy_digest: facts.policy_digest,
         reservation: None,
-        rules: rules.clone(),
+        rules,
         seal: facts.agent.seal,
         tool: tool.name.clone(),
     };
+    match begin(gate, facts, intent).await {
+        Ok(open) => Ok(Recorded { checked, open }),
+        Err(refused) => Err(refused.of(&checked.tool)),
+    }
+}
+
+/// Writes an intent and waits until it is durable.
+pub(crate) async fn begin(
+    gate: &Arc<Gate>,
+    facts: Facts,
+    intent: Intent,
+) -> Result<Open, Box<Refused>> {
+    let (tool, rules) = (intent.tool.clone(), intent.rules.clone());
     let durable = gate.ledger.intent(intent);
     // INVARIANT: from here on the receipt is closed whatever happens, also when this future is dropped while it waits.
     let open = Open::new(Arc::clone(gate), facts, tool, rules);
     match tokio::time::timeout(limits::JOURNAL_TIMEOUT, durable.done()).await {
-        Ok(Ok(_)) => Ok(Recorded { checked, open }),
+        Ok(Ok(_)) => Ok(open),
         Ok(Err(error)) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the ledger refused a receipt"
             );
             open.forget();
-            Err(unavailable("the receipt could not be written"))
+            let detail = "the receipt could not be written";
+            Err(Refused::early(Reason::LedgerUnavailable, detail))
         }
         Err(_) => {
             // The intent may still become durable, and its outcome stands behind it in the same queue.
             let detail = "the receipt was not durable in time";
-            Err(Refused::late(open, Reason::LedgerUnavailable, detail).of(tool))
+            Err(Refused::late(open, Reason::LedgerUnavailable, detail))
         }
     }
 }

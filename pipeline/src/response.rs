@@ -1,122 +1,215 @@
-//! Stage 14: nothing that custody keeps reaches the agent, in a head, a body, a frame or a trailer.
+//! Stage 14: nothing that custody keeps reaches the agent, in a head, a body, a frame or a trailer; and of the rest,
+//! what its tool says should not.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use exeat_custody::redact::{BodyScrubber, Formats, Hits, Patterns, WebSocketScrubber};
+use exeat_custody::redact::{
+    BodyScrubber, Deflate, Flags, Formats, GrpcScrubber, Hits, Patterns, WebSocketScrubber,
+};
 use exeat_policy::ResponseRules;
 use exeat_types::{Reason, limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
-use crate::exchange::Last;
+use crate::{
+    exchange::Last,
+    media::{self, Media},
+};
 
-/// How the body of a response is cleaned.
-pub(crate) enum Cleaner {
-    /// There is no body.
+/// How a response is cleaned.
+pub(crate) struct Cleaner {
+    body: Body,
+    /// What was taken out of the head.
+    fields: Hits,
+    /// What the head alone says.
+    flags: Flags,
+}
+
+enum Body {
+    /// There is none.
     Nothing,
     /// Bytes are decoded and redacted as they stream.
-    Stream {
-        scrubber: Box<BodyScrubber>,
-        fields: Hits,
-    },
+    Stream(Box<BodyScrubber>),
     /// A JSON document is held until it is whole, and loses members that the tool removes.
     Document {
         scrubber: Box<BodyScrubber>,
         held: BytesMut,
         remove: Vec<String>,
-        fields: Hits,
     },
     /// WebSocket frames are redacted message by message.
-    Frames {
-        scrubber: Box<WebSocketScrubber>,
-        fields: Hits,
+    Frames(Box<WebSocketScrubber>),
+    /// So are messages of gRPC, none of which waits for the next.
+    Messages {
+        scrubber: Box<GrpcScrubber>,
+        /// How many bytes may still come out.
+        left: u64,
     },
 }
 
-/// Response fields that end here: they would lead the agent past the gate, or speak as Exeat.
+/// Response fields that end here: they would lead the agent past the gate.
 const STRIPPED: [&str; 4] = [
     "alt-svc",
+    "alt-used",
     "proxy-authenticate",
     "proxy-authentication-info",
-    "exeat-receipt",
 ];
+/// The flag of a success that the tool's rules for text could not be applied to.
+pub(crate) const UNREAD_TYPE: &str = "unread-type";
+/// What Exeat's own fields begin with; nobody else's reach the agent.
+const OURS: &str = "exeat-";
+
+/// What of an exchange the choice depends on.
+pub(crate) struct Answered<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) status: StatusCode,
+    /// What the handshake agreed on, when this is the answer to one.
+    pub(crate) deflate: Deflate,
+}
 
 impl Cleaner {
+    /// Nothing to clean yet.
+    pub(crate) const fn idle() -> Self {
+        Self {
+            body: Body::Nothing,
+            fields: Hits::new(),
+            flags: Flags::new(),
+        }
+    }
+
     /// Cleans the head and chooses for the body.
     pub(crate) fn choose(
         patterns: Arc<Patterns>,
-        (method, status): (&Method, StatusCode),
+        answered: &Answered<'_>,
         headers: &mut HeaderMap,
         rules: &ResponseRules,
     ) -> Result<Self, Reason> {
         let fields = clean_fields(&patterns, headers);
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            let scrubber = Box::new(WebSocketScrubber::new(patterns));
-            return Ok(Self::Frames { scrubber, fields });
-        }
-        let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-        if bodiless || *method == Method::HEAD {
-            return Ok(Self::Nothing);
-        }
-        let coding = codings(headers)?;
-        let scrubber = BodyScrubber::new(patterns, coding.as_deref())
-            .map_err(|_cause| Reason::ResponseUnsafe)?;
-        let scrubber = Box::new(scrubber);
-        // The cleaned body may have another length, and is no longer the body these fields speak of.
-        for stale in [
-            header::CONTENT_LENGTH,
-            HeaderName::from_static("content-md5"),
-        ] {
-            headers.remove(stale);
-        }
-        headers.remove("digest");
-        headers.remove("content-digest");
-        headers.remove("repr-digest");
-        if rules.remove.is_empty() {
-            return Ok(Self::Stream { scrubber, fields });
-        }
-        if !is_json(headers) {
-            // SECURITY: members cannot be taken out of what is not JSON, so a success in another form is withheld.
-            return if status.is_success() {
-                Err(Reason::ResponseUnsafe)
-            } else {
-                Ok(Self::Stream { scrubber, fields })
-            };
-        }
-        Ok(Self::Document {
-            scrubber,
-            held: BytesMut::new(),
-            remove: rules.remove.clone(),
+        let body = Body::choose(patterns, answered, headers, rules)?;
+        let unread = body.has_content()
+            && answered.status.is_success()
+            && media::asks_for_text(rules)
+            && !Media::of(headers).is_text();
+        let flags = unread.then_some((UNREAD_TYPE, 1)).into_iter().collect();
+        Ok(Self {
+            body,
             fields,
+            flags,
         })
     }
 
     /// Cleans one piece.
     pub(crate) fn clean(&mut self, chunk: &[u8], last: Last) -> Result<Bytes, Reason> {
+        self.body.clean(chunk, last)
+    }
+
+    /// What was redacted, by label.
+    pub(crate) fn redactions(&self) -> BTreeMap<String, u64> {
+        let hits = match &self.body {
+            Body::Nothing => Hits::new(),
+            Body::Stream(scrubber) | Body::Document { scrubber, .. } => scrubber.hits(),
+            Body::Frames(scrubber) => scrubber.hits(),
+            Body::Messages { scrubber, .. } => scrubber.hits().clone(),
+        };
+        let mut all = BTreeMap::new();
+        for (label, count) in self.fields.iter().chain(&hits) {
+            *all.entry(label.to_string()).or_default() += *count;
+        }
+        all
+    }
+
+    /// The flags raised so far.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = match &self.body {
+            Body::Stream(scrubber) | Body::Document { scrubber, .. } => scrubber.flags(),
+            Body::Frames(scrubber) => scrubber.flags(),
+            Body::Nothing | Body::Messages { .. } => Flags::new(),
+        };
+        flags.extend(&self.flags);
+        flags
+    }
+}
+
+impl Body {
+    fn choose(
+        patterns: Arc<Patterns>,
+        answered: &Answered<'_>,
+        headers: &mut HeaderMap,
+        rules: &ResponseRules,
+    ) -> Result<Self, Reason> {
+        let status = answered.status;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let text = media::text_rules(rules);
+            let scrubber = WebSocketScrubber::with_rules(patterns, &text, answered.deflate);
+            return Ok(Self::Frames(Box::new(scrubber)));
+        }
+        let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        if bodiless || *answered.method == Method::HEAD {
+            return Ok(Self::Nothing);
+        }
+        let coding = codings(headers)?;
+        let length = headers.remove(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| rules.bytes_max.is_some_and(|most| length > most)) {
+            return Err(Reason::ResponseUnsafe);
+        }
+        // The cleaned body may have another length, and is no longer the body these fields speak of.
+        for stale in STALE {
+            headers.remove(stale);
+        }
+        let media = Media::of(headers);
+        if !rules.remove.is_empty() && media != Media::Json && status.is_success() {
+            // SECURITY: members cannot be taken out of what is not JSON, so a success in another form is withheld.
+            return Err(Reason::ResponseUnsafe);
+        }
+        if media == Media::Grpc && coding.is_none() {
+            return Ok(Self::Messages {
+                scrubber: Box::new(GrpcScrubber::new(patterns)),
+                left: rules.bytes_max.unwrap_or(u64::MAX),
+            });
+        }
+        let asked = media.rules(headers, rules)?;
+        let scrubber = BodyScrubber::with_rules(patterns, coding.as_deref(), &asked)
+            .map_err(|_cause| Reason::ResponseUnsafe)?;
+        let scrubber = Box::new(scrubber);
+        if rules.remove.is_empty() || media != Media::Json {
+            return Ok(Self::Stream(scrubber));
+        }
+        Ok(Self::Document {
+            scrubber,
+            held: BytesMut::new(),
+            remove: rules.remove.clone(),
+        })
+    }
+
+    /// Whether there is something besides frames, which say themselves whether they are text.
+    const fn has_content(&self) -> bool {
+        !matches!(self, Self::Nothing | Self::Frames(_))
+    }
+
+    fn clean(&mut self, chunk: &[u8], last: Last) -> Result<Bytes, Reason> {
         let unsafe_body = |_| Reason::ResponseUnsafe;
         let mut out = Vec::with_capacity(chunk.len());
         match self {
             // SECURITY: bytes where none may be were not examined.
             Self::Nothing if chunk.is_empty() => {}
             Self::Nothing => return Err(Reason::ResponseUnsafe),
-            Self::Frames { scrubber, .. } => scrubber.push(chunk, &mut out).map_err(unsafe_body)?,
-            Self::Stream { scrubber, .. } => {
+            Self::Frames(scrubber) => scrubber.push(chunk, &mut out).map_err(unsafe_body)?,
+            Self::Messages { scrubber, left } => {
                 scrubber.push(chunk, &mut out).map_err(unsafe_body)?;
+                let made = u64::try_from(out.len()).unwrap_or(u64::MAX);
+                *left = left.checked_sub(made).ok_or(Reason::ResponseUnsafe)?;
                 if last == Last::Yes {
-                    scrubber.finish(&mut out).map_err(unsafe_body)?;
+                    scrubber.finish().map_err(unsafe_body)?;
                 }
             }
+            Self::Stream(scrubber) => scrub(scrubber, chunk, last, &mut out)?,
             Self::Document {
                 scrubber,
                 held,
                 remove,
-                ..
             } => {
-                scrubber.push(chunk, &mut out).map_err(unsafe_body)?;
-                if last == Last::Yes {
-                    scrubber.finish(&mut out).map_err(unsafe_body)?;
-                }
+                scrub(scrubber, chunk, last, &mut out)?;
                 if held.len().saturating_add(out.len()) > limits::WHOLE_BODY_BYTES_MAX {
                     return Err(Reason::ResponseUnsafe);
                 }
@@ -129,23 +222,23 @@ impl Cleaner {
         }
         Ok(out.into())
     }
+}
 
-    /// What was redacted, by label.
-    pub(crate) fn redactions(&self) -> BTreeMap<String, u64> {
-        let (fields, hits) = match self {
-            Self::Nothing => return BTreeMap::new(),
-            Self::Stream { scrubber, fields }
-            | Self::Document {
-                scrubber, fields, ..
-            } => (fields, scrubber.hits().clone()),
-            Self::Frames { scrubber, fields } => (fields, scrubber.hits()),
-        };
-        let mut all = BTreeMap::new();
-        for (label, count) in fields.iter().chain(&hits) {
-            *all.entry(label.to_string()).or_default() += *count;
-        }
-        all
+/// Fields that speak of a body as upstream sent it.
+const STALE: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
+
+fn scrub(
+    scrubber: &mut BodyScrubber,
+    chunk: &[u8],
+    last: Last,
+    out: &mut Vec<u8>,
+) -> Result<(), Reason> {
+    let unsafe_body = |_| Reason::ResponseUnsafe;
+    scrubber.push(chunk, out).map_err(unsafe_body)?;
+    if last == Last::Yes {
+        scrubber.finish(out).map_err(unsafe_body)?;
     }
+    Ok(())
 }
 
 /// Takes the content codings off the head; several lines are one list (RFC 9110 section 5.3).
@@ -161,20 +254,6 @@ fn codings(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
     }
     headers.remove(header::CONTENT_ENCODING);
     Ok((!all.is_empty()).then(|| all.join(", ")))
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = kind
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
 }
 
 fn without_members(held: &[u8], remove: &[String]) -> Result<Bytes, Reason> {
@@ -223,9 +302,13 @@ pub(crate) fn clean_fields(patterns: &Patterns, headers: &mut HeaderMap) -> Hits
     clean_trailers(patterns, headers)
 }
 
-/// Redacts trailer values.
+/// Redacts trailer values, and drops fields that speak as Exeat.
 pub(crate) fn clean_trailers(patterns: &Patterns, fields: &mut HeaderMap) -> Hits {
     let mut redactions = Hits::new();
+    let ours = fields.keys().filter(|name| name.as_str().starts_with(OURS));
+    for name in ours.cloned().collect::<Vec<HeaderName>>() {
+        fields.remove(name);
+    }
     for (_, value) in fields.iter_mut() {
         let cleaned = patterns.scrub_counting(value.as_bytes(), Formats::Redact, &mut redactions);
         if let Some(cleaned) = cleaned {
@@ -259,9 +342,18 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
+    const fn answered(method: &Method, status: StatusCode) -> Answered<'_> {
+        Answered {
+            method,
+            status,
+            deflate: Deflate::Off,
+        }
+    }
+
     fn removing() -> ResponseRules {
         ResponseRules {
             remove: vec!["/secret".to_owned()],
+            ..ResponseRules::default()
         }
     }
 
@@ -275,16 +367,11 @@ mod tests {
             HeaderValue::from_static("identity"),
         );
         headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("rot13"));
-        let seen = (&Method::GET, StatusCode::OK);
         let rules = ResponseRules::default();
-        assert!(Cleaner::choose(Arc::clone(&patterns), seen, &mut headers, &rules).is_err());
-        let mut nothing = Cleaner::choose(
-            patterns,
-            (&Method::HEAD, StatusCode::OK),
-            &mut headers,
-            &rules,
-        )
-        .unwrap();
+        let get = answered(&Method::GET, StatusCode::OK);
+        assert!(Cleaner::choose(Arc::clone(&patterns), &get, &mut headers, &rules).is_err());
+        let head = answered(&Method::HEAD, StatusCode::OK);
+        let mut nothing = Cleaner::choose(patterns, &head, &mut headers, &rules).unwrap();
         assert_eq!(nothing.clean(b"", Last::Yes), Ok(Bytes::new()));
         assert_eq!(
             nothing.clean(b"CANARY-response-1234", Last::Yes),
@@ -314,6 +401,8 @@ mod tests {
             ("alt-svc", "h3=\":443\""),
             ("proxy-authenticate", "Basic"),
             ("exeat-receipt", "forged"),
+            ("exeat-flags", "forged"),
+            ("alt-used", "elsewhere.test"),
             ("location", &format!("https://x.test/?t={CANARY}")),
             ("content-length", "40"),
             ("content-encoding", "gzip"),
@@ -321,13 +410,8 @@ mod tests {
             ("etag", "kept"),
         ]);
         let rules = ResponseRules::default();
-        let cleaner = Cleaner::choose(
-            patterns(),
-            (&Method::GET, StatusCode::OK),
-            &mut headers,
-            &rules,
-        )
-        .unwrap();
+        let get = answered(&Method::GET, StatusCode::OK);
+        let cleaner = Cleaner::choose(patterns(), &get, &mut headers, &rules).unwrap();
         let left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(
@@ -348,9 +432,9 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let mut headers =
                 fields(&[("content-length", "5"), ("content-encoding", "unheard-of")]);
-            let cleaner =
-                Cleaner::choose(patterns(), (&method, status), &mut headers, &removing()).unwrap();
-            assert!(matches!(cleaner, Cleaner::Nothing));
+            let asked = answered(&method, status);
+            let cleaner = Cleaner::choose(patterns(), &asked, &mut headers, &removing()).unwrap();
+            assert!(matches!(cleaner.body, Body::Nothing));
             assert_eq!(headers.len(), 2, "{method} {status}");
         }
     }
@@ -359,12 +443,8 @@ mod tests {
     fn what_cannot_be_examined_is_unsafe() {
         let check = |pairs: &[(&'static str, &str)], status: u16, expect: Option<Reason>| {
             let status = StatusCode::from_u16(status).unwrap();
-            let chosen = Cleaner::choose(
-                patterns(),
-                (&Method::GET, status),
-                &mut fields(pairs),
-                &removing(),
-            );
+            let get = answered(&Method::GET, status);
+            let chosen = Cleaner::choose(patterns(), &get, &mut fields(pairs), &removing());
             assert_eq!(chosen.err(), expect, "{pairs:?} {status}");
         };
         let json = ("content-type", "application/json; charset=utf-8");
@@ -390,13 +470,58 @@ mod tests {
         );
         check(&[], 200, Some(Reason::ResponseUnsafe));
         check(&[("content-type", "text/plain")], 500, None);
+        let grpc = ("content-type", "application/grpc+proto");
+        check(&[grpc], 200, Some(Reason::ResponseUnsafe));
+        check(&[grpc], 500, None);
+    }
+
+    #[test]
+    fn messages_of_grpc_are_held_to_their_size() {
+        let rules = ResponseRules {
+            bytes_max: Some(10),
+            ..ResponseRules::default()
+        };
+        let mut headers = fields(&[("content-type", "application/grpc")]);
+        let get = answered(&Method::POST, StatusCode::OK);
+        let mut cleaner = Cleaner::choose(patterns(), &get, &mut headers, &rules).unwrap();
+        assert_eq!(cleaner.clean(&[0; 10], Last::No).unwrap().len(), 10);
+        assert_eq!(
+            cleaner.clean(&[0; 5], Last::Yes),
+            Err(Reason::ResponseUnsafe)
+        );
+    }
+
+    #[test]
+    fn a_success_that_rules_for_text_cannot_read_is_flagged() {
+        let asking = ResponseRules {
+            pii: vec![exeat_policy::Pii::Card],
+            ..ResponseRules::default()
+        };
+        let check = |rules: &ResponseRules, kind: &str, status: u16, flagged: bool| {
+            let get = answered(&Method::GET, StatusCode::from_u16(status).unwrap());
+            let mut headers = fields(&[("content-type", kind)]);
+            let cleaner = Cleaner::choose(patterns(), &get, &mut headers, rules).unwrap();
+            let flags = cleaner.flags();
+            assert_eq!(flags.contains_key(UNREAD_TYPE), flagged, "{kind} {status}");
+        };
+        check(&asking, "image/png", 200, true);
+        check(&asking, "application/grpc", 200, true);
+        check(&asking, "image/png", 404, false);
+        check(&asking, "image/png", 204, false);
+        check(
+            &asking,
+            "application/octet-stream; charset=utf-8",
+            200,
+            false,
+        );
+        check(&ResponseRules::default(), "image/png", 200, false);
     }
 
     #[test]
     fn a_document_is_held_until_it_is_whole() {
         let mut headers = fields(&[("content-type", "application/json")]);
-        let answer = (&Method::GET, StatusCode::OK);
-        let mut cleaner = Cleaner::choose(patterns(), answer, &mut headers, &removing()).unwrap();
+        let get = answered(&Method::GET, StatusCode::OK);
+        let mut cleaner = Cleaner::choose(patterns(), &get, &mut headers, &removing()).unwrap();
         let text = format!(r#"{{"secret":1,"other":"{CANARY}"}}"#);
         let (first, second) = text.as_bytes().split_at(30);
         assert!(cleaner.clean(first, Last::No).unwrap().is_empty());

@@ -7,7 +7,7 @@ use exeat_types::{Reason, limits};
 use pingora::{
     apps::{HttpServerApp as _, HttpServerOptions, ServerApp as _},
     protocols::http::v2::server::default_h2_options,
-    proxy::{HttpProxy, http_proxy},
+    proxy::http_proxy,
     server::configuration::ServerConf,
 };
 use tokio::{
@@ -16,12 +16,15 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{Door, Error, Options, hooks::Hooks, identify, sniff, stream::Down};
+use crate::{
+    Door, Error, Mode, Options, destination, drive::Driven, hooks::Hooks, identify, sniff,
+    stream::Down,
+};
 
 /// The HTTP front door: one Pingora proxy, with its own pool, behind any number of listeners.
 pub struct Proxy {
     pub(crate) gate: Arc<Gate>,
-    http: Arc<HttpProxy<Hooks>>,
+    driven: Arc<Driven>,
     stop: watch::Sender<bool>,
     cut: watch::Sender<bool>,
     connections: Arc<Semaphore>,
@@ -53,9 +56,10 @@ impl Proxy {
             .initial_window_size(H2_WINDOW_BYTES)
             .initial_connection_window_size(H2_WINDOW_BYTES);
         http.h2_options = Some(http2);
+        let driven = Arc::new(Driven::new(Arc::new(http), Arc::clone(&gate)));
         Arc::new(Self {
             gate,
-            http: Arc::new(http),
+            driven,
             stop: watch::Sender::new(false),
             cut: watch::Sender::new(false),
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
@@ -74,8 +78,8 @@ impl Proxy {
                 accepted = listener.accept() => accepted,
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             };
-            let tcp = match accepted {
-                Ok((tcp, _)) => tcp,
+            let (tcp, client) = match accepted {
+                Ok((tcp, client)) => (tcp, client.ip()),
                 Err(error) => {
                     // Out of descriptors or memory: let the open connections end before trying again.
                     tracing::warn!(
@@ -87,6 +91,13 @@ impl Proxy {
                     continue;
                 }
             };
+            if !door.admits(client) {
+                tracing::debug!(door = door.name, %client, "a client from elsewhere was dropped");
+                self.gate.count_refusal(Reason::AgentUnknown);
+                self.gate
+                    .record_connection(&door.name, None, Reason::AgentUnknown);
+                continue;
+            }
             let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
                 tracing::warn!(door = door.name, "too many connections; one was dropped");
                 continue;
@@ -104,6 +115,13 @@ impl Proxy {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "setting TCP_NODELAY"
+            );
+        }
+        if door.mode == Mode::Transparent {
+            tracing::debug!(
+                door = door.name,
+                destination = destination::of(&tcp).map(tracing::field::display),
+                "a redirected connection"
             );
         }
         let mut cut = self.cut.subscribe();
@@ -124,8 +142,24 @@ impl Proxy {
 
     /// Hands a stream to Pingora until it ends.
     pub(crate) async fn drive(&self, stream: Down) {
-        let stopped = self.stop.subscribe();
-        self.http.process_new(Box::new(stream), &stopped).await;
+        let mut stopped = self.stop.subscribe();
+        if *stopped.borrow() {
+            // Pingora waits for a change; a connection that comes after it must hear of it all the same.
+            stopped.mark_changed();
+        }
+        self.driven.process_new(Box::new(stream), &stopped).await;
+    }
+
+    /// Stops accepting, as another process accepts from here on, and waits until every connection has ended by itself.
+    /// One that is kept alive ends with its next answer, or when it has been idle too long: a client that sends a request
+    /// at this very moment must not find its connection closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing; [`Proxy::shutdown`] ends what is left.
+    pub async fn retire(&self) {
+        self.stop.send_replace(true);
+        self.tracker.close();
+        self.tracker.wait().await;
     }
 
     /// Stops accepting, tells kept-alive connections to end, and waits for open calls, at most the drain time.
@@ -136,7 +170,7 @@ impl Proxy {
     /// The same with another drain time. What has not ended by then is cut off, and its receipts are closed as cut.
     pub async fn shutdown_within(&self, drain: Duration) {
         self.stop.send_replace(true);
-        self.http.http_cleanup().await;
+        self.driven.http_cleanup().await;
         self.tracker.close();
         if tokio::time::timeout(drain, self.tracker.wait())
             .await

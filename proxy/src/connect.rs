@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use exeat_pipeline::{Agent, Refusal};
 use exeat_types::{Authority, Origin, Reason, Scheme};
-use http::{StatusCode, Version};
+use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
@@ -51,14 +51,14 @@ pub(crate) fn open(
         .map_err(|violation| malformed(violation.to_string()))?;
     let Some(Head {
         target: Target::Authority(authority),
-        version,
         ..
     }) = &parsed
     else {
         return Err(malformed("expected a whole CONNECT request".to_owned()));
     };
-    let (Some(port), Version::HTTP_11) = (authority.port, *version) else {
-        return Err(malformed("CONNECT needs HTTP/1.1 and a port".to_owned()));
+    // HTTP/1.0 as well: so asks the `http.client` of Python before 3.12, and with it pip and requests.
+    let Some(port) = authority.port else {
+        return Err(malformed("CONNECT needs a port".to_owned()));
     };
     let authority = authority.clone();
     let token = parsed
@@ -69,7 +69,7 @@ pub(crate) fn open(
         return Err(identify::unknown());
     }
     // Policy before resolve: a host that no tool names is not worth a connection.
-    if !proxy.gate.rules().policy.knows_host(&authority.host, port) {
+    if !proxy.gate.reaches(door.regime, &authority.host, port) {
         let detail = format!("no tool is declared for {}:{port}", authority.host);
         return Err(Refusal::bare(Reason::ToolUnknown, detail));
     }
@@ -88,14 +88,16 @@ pub(crate) async fn answer_established(wire: &mut Wire) -> Result<(), Error> {
     wire.flush().await.map_err(Error::Client)
 }
 
-/// Answers with a problem document and closes. The refusal is counted in a connection record.
+/// Answers with a problem document and closes. A refusal without a receipt is counted in a connection record.
 pub(crate) async fn answer_refusal(
     proxy: &Arc<Proxy>,
     wire: &mut Wire,
     door: &Door,
     refusal: &Refusal,
 ) -> Result<(), Error> {
-    identify::record(&proxy.gate, door, None, refusal.reason());
+    if refusal.receipt().is_none() {
+        identify::record(&proxy.gate, door, None, refusal.reason());
+    }
     wire.write_all(&response(refusal))
         .await
         .map_err(Error::Client)?;

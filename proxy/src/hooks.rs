@@ -1,6 +1,6 @@
 //! Pingora's hooks, thin: each calls one step of the pipeline and translates. They run in this order: `request_filter`,
 //! `upstream_peer`, `upstream_request_filter`, `request_body_filter`, `upstream_response_filter`,
-//! `response_body_filter`, `response_trailer_filter`, `logging`.
+//! `response_body_filter`, `upstream_response_trailer_filter`, `response_trailer_filter`, `logging`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +17,12 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
-use crate::{lane, peer, receive, refuse};
+use crate::{drive, lane, peer, receive, refuse, trust::Trust};
 
 /// The proxy's hooks.
 pub(crate) struct Hooks {
     gate: Arc<Gate>,
+    trust: Trust,
 }
 
 /// One request's state between hooks.
@@ -30,12 +31,17 @@ pub(crate) struct Context {
     outgoing: Option<Outgoing>,
     exchange: Option<Exchange>,
     body_sent: bool,
+    /// Whether the response body was said to be over.
+    body_ended: bool,
+    /// What was held until the trailers came.
+    rest: Option<Bytes>,
     failed: Option<Reason>,
 }
 
 impl Hooks {
-    pub(crate) const fn new(gate: Arc<Gate>) -> Self {
-        Self { gate }
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        let trust = Trust::new(gate.rules().network.roots.id);
+        Self { gate, trust }
     }
 }
 
@@ -59,6 +65,11 @@ impl ProxyHttp for Hooks {
             Some(admitted) => admitted,
             None => match receive::receive(&self.gate, session).await {
                 Ok(admitted) => {
+                    if let Err(reason) = drive::stand(&self.gate, admitted.exchange.standing()) {
+                        ctx.exchange = Some(admitted.exchange);
+                        ctx.failed = Some(reason);
+                        return Err(stop(reason));
+                    }
                     if let OutgoingBody::Whole(body) = &admitted.outgoing.body
                         && session.as_ref().retry_buffer_truncated()
                     {
@@ -81,7 +92,8 @@ impl ProxyHttp for Hooks {
             .outgoing
             .as_ref()
             .ok_or_else(|| stop(Reason::Internal))?;
-        Ok(Box::new(peer::peer(outgoing)))
+        let peer = peer::peer(outgoing, &self.trust).map_err(stop)?;
+        Ok(Box::new(peer))
     }
 
     async fn upstream_request_filter(
@@ -95,6 +107,8 @@ impl ProxyHttp for Hooks {
             .as_ref()
             .ok_or_else(|| stop(Reason::Internal))?;
         ctx.body_sent = false;
+        ctx.body_ended = false;
+        ctx.rest = None;
         if let Some(exchange) = &mut ctx.exchange {
             exchange.restart();
         }
@@ -127,7 +141,8 @@ impl ProxyHttp for Hooks {
                     && let Err(reason) = exchange.request_chunk(chunk)
                 {
                     ctx.failed = Some(reason);
-                    return Err(stop(reason));
+                    // Any other failure here would have Pingora wait for an HTTP/2 upstream that waits for the rest.
+                    return Err(stop(reason).into_down());
                 }
             }
         }
@@ -152,13 +167,6 @@ impl ProxyHttp for Hooks {
             ctx.failed = Some(reason);
             return Err(stop(reason));
         }
-        if let (Some(call), false) = (exchange.call(), parts.status.is_informational()) {
-            let receipt = http::HeaderValue::from_str(&call.to_string());
-            parts.headers.insert(
-                "exeat-receipt",
-                receipt.map_err(|_cause| stop(Reason::Internal))?,
-            );
-        }
         *response = ResponseHeader::from(parts);
         Ok(())
     }
@@ -174,6 +182,7 @@ impl ProxyHttp for Hooks {
             return Err(stop(Reason::Internal));
         };
         let last = if end { Last::Yes } else { Last::No };
+        ctx.body_ended |= end;
         let chunk = body.take().unwrap_or_default();
         match exchange.response_chunk(&chunk, last) {
             Ok(cleaned) => {
@@ -187,6 +196,33 @@ impl ProxyHttp for Hooks {
         }
     }
 
+    /// Before trailers no piece of the body is the last one, so the body ends here. An error of the next hook would only be
+    /// logged; this one's breaks the response off.
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        _: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(exchange) = &mut ctx.exchange else {
+            return Err(stop(Reason::Internal));
+        };
+        if std::mem::replace(&mut ctx.body_ended, true) {
+            return Ok(());
+        }
+        match exchange.response_chunk(&[], Last::Yes) {
+            Ok(rest) => {
+                ctx.rest = (!rest.is_empty()).then_some(rest);
+                Ok(())
+            }
+            Err(reason) => {
+                ctx.failed = Some(reason);
+                Err(stop(reason))
+            }
+        }
+    }
+
+    /// What was held of the body leaves instead of the trailers: Pingora sends one or the other.
     async fn response_trailer_filter(
         &self,
         _: &mut Session,
@@ -196,7 +232,7 @@ impl ProxyHttp for Hooks {
         if let Some(exchange) = &mut ctx.exchange {
             exchange.trailers(trailers);
         }
-        Ok(None)
+        Ok(ctx.rest.take())
     }
 
     async fn fail_to_proxy(
@@ -207,7 +243,8 @@ impl ProxyHttp for Hooks {
     ) -> FailToProxy {
         let reason = ctx.failed.unwrap_or_else(|| reason_of(error));
         ctx.failed = Some(reason);
-        let client_is_there = *error.esource() != ErrorSource::Downstream;
+        let refused = matches!(error.etype(), ErrorType::Custom(_));
+        let client_is_there = refused || *error.esource() != ErrorSource::Downstream;
         let mut status = 0;
         if client_is_there && session.response_written().is_none() {
             let refusal = match ctx.exchange.as_ref().and_then(Exchange::call) {

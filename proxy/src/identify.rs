@@ -59,6 +59,9 @@ pub(crate) fn unknown() -> Refusal {
 /// Counts a refusal that came before a call existed, in the ledger and in the metrics.
 pub(crate) fn record(gate: &Gate, door: &Door, agent: Option<&AgentId>, reason: Reason) {
     gate.count_refusal(reason);
+    if let Some(tally) = &door.tally {
+        tally.refused();
+    }
     gate.record_connection(&door.name, agent.or(door.agent.as_ref()), reason);
 }
 
@@ -67,6 +70,8 @@ fn agent(door: &Door, id: AgentId) -> Agent {
         account: AccountId::local(),
         id,
         seal: door.seal,
+        regime: door.regime,
+        tally: door.tally.clone(),
     }
 }
 

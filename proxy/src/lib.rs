@@ -6,7 +6,9 @@
 
 mod accept;
 mod connect;
+mod destination;
 mod door;
+mod drive;
 mod error;
 pub mod framing;
 mod hooks;
@@ -19,6 +21,8 @@ mod refuse;
 mod sniff;
 mod stream;
 mod target;
+mod trust;
+mod tunnel;
 mod upgrade;
 
 pub use accept::Proxy;

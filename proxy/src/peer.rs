@@ -1,12 +1,19 @@
-//! Stage 12, the connection: the one place that makes a Pingora peer. Every address in it was judged by the pipeline.
+//! Stage 12, the connection: the one place that makes a Pingora peer. Its connections are made by the pipeline's route,
+//! which holds judged addresses and nothing else.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net, sync::Arc, time::Duration};
 
-use exeat_pipeline::{Outgoing, Upstream};
-use exeat_types::{Host, Scheme, limits};
-use pingora::upstreams::peer::HttpPeer;
+use async_trait::async_trait;
+use exeat_pipeline::{Outgoing, Route, Upstream};
+use exeat_types::{Host, Origin, Reason, Scheme, limits};
+use pingora::{
+    Error, ErrorType, Result,
+    connectors::L4Connect,
+    protocols::l4::{socket::SocketAddr, stream::Stream},
+    upstreams::peer::HttpPeer,
+};
 
-use crate::upgrade::Unhurried;
+use crate::{trust::Trust, upgrade};
 
 /// Streams that one HTTP/2 connection carries; Pingora's default is one.
 const H2_STREAMS_MAX: usize = 100;
@@ -18,32 +25,69 @@ enum Versions {
     Http1,
 }
 
+/// Connects over a route, whatever address Pingora believes in.
+#[derive(Debug)]
+struct Connector {
+    route: Route,
+    versions: Versions,
+}
+
+#[async_trait]
+impl L4Connect for Connector {
+    async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
+        let tcp = self.route.connect().await.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                _ => ErrorType::ConnectError,
+            };
+            Error::because(kind, "connecting", error)
+        })?;
+        Ok(match self.versions {
+            Versions::Any => tcp.into(),
+            Versions::Http1 => upgrade::unhurried(tcp),
+        })
+    }
+}
+
 /// The peer for an admitted request.
-pub(crate) fn peer(outgoing: &Outgoing) -> HttpPeer {
+///
+/// # Errors
+/// When there is no address, or no root that it could be verified by.
+pub(crate) fn peer(outgoing: &Outgoing, trust: &Trust) -> Result<HttpPeer, Reason> {
     // An upgrade exists only in HTTP/1.1; over HTTP/2 it would be lost without a word.
     let versions = if outgoing.upgrade {
         Versions::Http1
     } else {
         Versions::Any
     };
-    reach(&outgoing.upstream, versions)
-}
-
-fn reach(upstream: &Upstream, versions: Versions) -> HttpPeer {
     let Upstream {
         origin,
-        address,
+        route,
         group,
-    } = upstream;
+        roots,
+    } = &outgoing.upstream;
+    // Pingora compares a pooled connection with this address before it is used again.
+    let address = route.likely().ok_or(Reason::UpstreamUnreachable)?;
+    let mut peer = reach(origin, address, *group, versions);
+    peer.options.ca = trust.of(roots)?;
+    peer.options.custom_l4 = Some(Arc::new(Connector {
+        route: route.clone(),
+        versions,
+    }));
+    Ok(peer)
+}
+
+fn reach(origin: &Origin, address: net::SocketAddr, group: u64, versions: Versions) -> HttpPeer {
     let tls = origin.scheme == Scheme::Https;
     // SECURITY: an empty server name would switch certificate verification off.
     let sni = match &origin.host {
         Host::Name(name) => name.to_string(),
         Host::Ip(ip) => ip.to_string(),
     };
-    let mut peer = HttpPeer::new(*address, tls, sni);
+    let mut peer = HttpPeer::new(address, tls, sni);
     // SECURITY: Pingora's pool key knows neither trust roots, nor ALPN, nor who is asking.
-    peer.group_key = *group ^ u64::from(versions == Versions::Http1);
+    peer.group_key = group ^ u64::from(versions == Versions::Http1);
     let options = &mut peer.options;
     options.connection_timeout = Some(limits::CONNECT_TIMEOUT);
     options.total_connection_timeout = Some(limits::CONNECT_TIMEOUT);
@@ -58,7 +102,6 @@ fn reach(upstream: &Upstream, versions: Versions) -> HttpPeer {
     };
     options.set_http_version(newest, 1);
     if versions == Versions::Http1 {
-        options.custom_l4 = Some(Arc::new(Unhurried));
         // Its connections have no descriptor that the pool could tell apart.
         options.idle_timeout = Some(Duration::ZERO);
     }
@@ -67,33 +110,23 @@ fn reach(upstream: &Upstream, versions: Versions) -> HttpPeer {
 
 #[cfg(test)]
 mod tests {
-    use exeat_types::Origin;
     use pingora::upstreams::peer::Peer as _;
 
     use super::*;
 
-    fn upstream(origin: &str) -> Upstream {
+    fn to(origin: &str, group: u64, versions: Versions) -> HttpPeer {
         let address = "127.0.0.1:8443".parse().unwrap();
-        Upstream {
-            origin: Origin::parse(origin).unwrap(),
-            address,
-            group: 0xfeed,
-        }
+        reach(&Origin::parse(origin).unwrap(), address, group, versions)
     }
 
     #[test]
     fn p1_connections_are_shared_only_within_a_group_and_never_with_upgrades() {
-        let one = upstream("https://api.test");
-        let other = Upstream {
-            group: 1,
-            ..one.clone()
-        };
         let keys = [
-            reach(&one, Versions::Any).reuse_hash(),
-            reach(&other, Versions::Any).reuse_hash(),
-            reach(&one, Versions::Http1).reuse_hash(),
-            reach(&upstream("https://open.test"), Versions::Any).reuse_hash(),
-            reach(&upstream("http://api.test"), Versions::Any).reuse_hash(),
+            to("https://api.test", 7, Versions::Any).reuse_hash(),
+            to("https://api.test", 1, Versions::Any).reuse_hash(),
+            to("https://api.test", 7, Versions::Http1).reuse_hash(),
+            to("https://open.test", 7, Versions::Any).reuse_hash(),
+            to("http://api.test", 7, Versions::Any).reuse_hash(),
         ];
         for (index, key) in keys.iter().enumerate() {
             assert_eq!(
@@ -102,7 +135,10 @@ mod tests {
                 "{keys:?}"
             );
         }
-        assert_eq!(keys[0], reach(&one, Versions::Any).reuse_hash());
+        assert_eq!(
+            keys[0],
+            to("https://api.test", 7, Versions::Any).reuse_hash()
+        );
     }
 
     #[test]
@@ -112,7 +148,7 @@ mod tests {
             ("https://192.0.2.1", "192.0.2.1"),
             ("https://[2001:db8::1]:8443", "2001:db8::1"),
         ] {
-            let peer = reach(&upstream(origin), Versions::Any);
+            let peer = to(origin, 7, Versions::Any);
             assert!(
                 peer.tls() && peer.verify_cert() && peer.verify_hostname(),
                 "{origin}"
@@ -123,7 +159,7 @@ mod tests {
 
     #[test]
     fn p7_p8_versions_streams_and_timeouts_are_set() {
-        let any = reach(&upstream("https://api.test"), Versions::Any);
+        let any = to("https://api.test", 7, Versions::Any);
         assert_eq!(
             (
                 any.options.alpn.get_max_http_version(),
@@ -133,8 +169,8 @@ mod tests {
         );
         assert_eq!(any.options.max_h2_streams, H2_STREAMS_MAX);
         for one in [
-            reach(&upstream("https://api.test"), Versions::Http1),
-            reach(&upstream("http://api.test"), Versions::Any),
+            to("https://api.test", 7, Versions::Http1),
+            to("http://api.test", 7, Versions::Any),
         ] {
             assert_eq!(one.options.alpn.get_max_http_version(), 1);
         }

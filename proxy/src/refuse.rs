@@ -22,6 +22,7 @@ pub(crate) async fn answer(session: &mut Session, refusal: &Refusal) -> Result<(
     if let Some(receipt) = refusal.receipt() {
         head.insert_header("exeat-receipt", receipt.to_string())?;
     }
+    head.insert_header("exeat-decision", "refused")?;
     if refusal.reason() == Reason::AgentUnknown {
         head.insert_header(header::PROXY_AUTHENTICATE, "Basic realm=\"exeat\"")?;
     }

@@ -14,6 +14,7 @@ use crate::{
     identify, intercept,
     stream::Wire,
     target::Connection,
+    tunnel,
 };
 
 /// The first byte of a TLS record that carries a handshake.
@@ -57,6 +58,10 @@ pub(crate) async fn connection(
                     return connect::answer_refusal(proxy, &mut wire, &door, &refusal).await;
                 }
             };
+            let target = tunnel.target(Scheme::Https);
+            if let Some(unread) = tunnel::of(&proxy.gate, tunnel.agent.as_ref(), &target) {
+                return tunnel::connected(proxy, (wire, read), unread, &door).await;
+            }
             connect::answer_established(&mut wire).await?;
             inside_tunnel(proxy, wire, read, (tunnel, door)).await
         }
@@ -66,11 +71,12 @@ pub(crate) async fn connection(
                 agent,
                 target: None,
             };
-            let tls = matches!(spoken, Spoken::Tls);
-            if tls {
-                intercept::tls(proxy, (wire, read), connection).await
-            } else {
-                intercept::plain(proxy, (wire, read), connection).await
+            if !matches!(spoken, Spoken::Tls) {
+                return intercept::plain(proxy, (wire, read), connection).await;
+            }
+            match tunnel::redirected(proxy, (wire, read), &connection).await? {
+                Some(stream) => intercept::tls(proxy, stream, connection).await,
+                None => Ok(()),
             }
         }
     }

@@ -10,48 +10,28 @@ use std::{
     task::{Context, Poll},
 };
 
-use async_trait::async_trait;
-use exeat_types::limits;
-use pingora::{
-    Error, ErrorType, OrErr as _, Result,
-    connectors::L4Connect,
-    protocols::l4::{
-        socket::SocketAddr,
-        stream::Stream,
-        virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream},
-    },
+use pingora::protocols::l4::{
+    stream::Stream,
+    virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::timeout,
 };
 
-/// Makes such connections.
-#[derive(Debug)]
-pub(crate) struct Unhurried;
+/// Makes such a connection. It has no descriptor by which Pingora's pool could tell it apart.
+pub(crate) fn unhurried(tcp: TcpStream) -> Stream {
+    let connection = Connection {
+        tcp,
+        has_written: false,
+    };
+    VirtualSocketStream::new(Box::new(connection)).into()
+}
 
 #[derive(Debug)]
 struct Connection {
     tcp: TcpStream,
     has_written: bool,
-}
-
-#[async_trait]
-impl L4Connect for Unhurried {
-    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let Some(address) = address.as_inet() else {
-            return Error::e_explain(ErrorType::InternalError, "not an internet address");
-        };
-        let connecting = timeout(limits::CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-        let connected = connecting.or_err(ErrorType::ConnectTimedout, "connecting")?;
-        let tcp = connected.or_err(ErrorType::ConnectError, "connecting")?;
-        let connection = Connection {
-            tcp,
-            has_written: false,
-        };
-        Ok(VirtualSocketStream::new(Box::new(connection)).into())
-    }
 }
 
 impl VirtualSocket for Connection {

@@ -235,3 +235,28 @@ async fn redirected_traffic_is_known_by_its_listener_and_its_server_name() {
         assert_eq!(receipt.agent(), Some(&agent("tester")));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_from_elsewhere_is_dropped_before_a_byte_is_read() {
+    let rig = Rig::start().await;
+    let here = ["127.0.0.0/8", "fd77::/64"];
+    let open = rig
+        .open_to(Mode::Explicit, Some("tester"), None, &here)
+        .await;
+    assert_eq!(
+        rig.client_at(open).get(API, "/echo").await.status,
+        200,
+        "a client from there"
+    );
+    for elsewhere in ["10.77.0.0/24", "::/0"] {
+        let door = rig
+            .open_to(Mode::Explicit, Some("tester"), None, &[elsewhere])
+            .await;
+        let mut wire = TcpStream::connect(door).await.unwrap();
+        let mut read = Vec::new();
+        let ended = tokio::io::AsyncReadExt::read_to_end(&mut wire, &mut read).await;
+        assert!(read.is_empty(), "{ended:?}");
+    }
+    assert_eq!(rig.turned_away(), ["agent-unknown"; 2]);
+    assert_eq!(rig.upstream.seen().len(), 1);
+}

@@ -165,7 +165,7 @@ async fn p11_failures_of_upstream_have_the_shape_of_every_refusal() {
     for (address, page, reason) in cases {
         rig.route(API, 443, address);
         // Every case on connections of its own.
-        rig.change(|rules| rules.network.roots_id += 1);
+        rig.change(|rules| rules.network.roots.id += 1);
         let answer = rig.client.get(API, page).await;
         let text = answer.text();
         assert_eq!(

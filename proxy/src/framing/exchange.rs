@@ -59,6 +59,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the next byte from the client belongs to a head.
+    pub(super) const fn reads_head(&self) -> bool {
+        matches!(self.requests, Requests::Head(_))
+    }
+
     /// Whether bytes of the next request have to wait for the response in progress.
     pub(super) const fn waits(&self) -> bool {
         self.owed.is_some() && matches!(self.requests, Requests::Head(_))

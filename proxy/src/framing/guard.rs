@@ -12,7 +12,11 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use exeat_types::limits;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 use tokio_util::io::poll_read_buf;
 
 use super::{
@@ -33,6 +37,8 @@ pub struct Guard<S> {
     /// How many of the held bytes may pass.
     clear: usize,
     phase: Phase,
+    /// Ends the time that a head which has begun, or the end of a refused client, may take.
+    patience: Option<Pin<Box<Sleep>>>,
     /// The reader that waits for the response in progress.
     waiting: Option<Waker>,
     refuse: Arc<Refuse>,
@@ -62,6 +68,7 @@ impl<S> Guard<S> {
             held: prefix,
             clear: 0,
             phase: Phase::Open,
+            patience: None,
             waiting: None,
             refuse,
         }
@@ -105,8 +112,21 @@ impl<S> Guard<S> {
         self.clear > 0 || !matches!(self.phase, Phase::Open)
     }
 
+    /// Whether the head that has begun takes too long; wakes the reader when it will have.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.exchange.reads_head() && self.poll_patience(cx).is_ready()
+    }
+
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(sleep(limits::HEAD_TIMEOUT)));
+        patience.as_mut().poll(cx)
+    }
+
     fn stop(&mut self, broken: Broken) {
         self.held = BytesMut::new();
+        self.patience = None;
         self.phase = match broken {
             Broken::Head(violation) => Phase::Answering(answer(&(self.refuse)(&violation))),
             Broken::Body(violation) => Phase::Broken(violation),
@@ -114,6 +134,7 @@ impl<S> Guard<S> {
     }
 
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        self.patience = None;
         let count = self.clear.min(buf.remaining());
         buf.put_slice(self.held.get(..count).unwrap_or_default());
         self.held.advance(count);
@@ -184,9 +205,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 return Poll::Pending;
             }
             self.held.reserve(READ_BYTES);
-            if ready!(poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held))? == 0 {
-                self.held = BytesMut::new();
-                self.phase = Phase::Ended;
+            match poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held)? {
+                Poll::Ready(0) => {
+                    self.held = BytesMut::new();
+                    self.phase = Phase::Ended;
+                }
+                Poll::Ready(_) => {}
+                Poll::Pending if self.is_late(cx) => {
+                    self.stop(Broken::Head(Violation::new(
+                        "slow-head",
+                        "the request head took too long",
+                    )));
+                }
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -214,7 +245,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 Phase::Draining(drained) => {
                     let mut scratch = [0; 2048];
                     let mut scratch = ReadBuf::new(&mut scratch);
-                    let read = ready!(inner.poll_read(cx, &mut scratch));
+                    let read = match inner.poll_read(cx, &mut scratch) {
+                        Poll::Ready(read) => read,
+                        Poll::Pending => {
+                            ready!(self.poll_patience(cx));
+                            self.phase = Phase::Ended;
+                            return Poll::Ready(Ok(()));
+                        }
+                    };
                     *drained += scratch.filled().len();
                     let more =
                         read.is_ok() && !scratch.filled().is_empty() && *drained < DRAIN_BYTES_MAX;

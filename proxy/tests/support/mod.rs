@@ -8,6 +8,8 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod hello;
+pub(crate) mod hop;
 pub(crate) mod pages;
 pub(crate) mod raw;
 pub(crate) mod script;
@@ -28,7 +30,7 @@ use exeat_custody::token::TokenKey;
 use exeat_ledger::{Filter, Ledger, Receipt};
 use exeat_pipeline::{Gate, Parts, Rules, StageObserver};
 use exeat_proxy::{Door, Mode, Options, Proxy};
-use exeat_types::{Host, Seal, Secret};
+use exeat_types::{Clock, Host, Regime, Seal, Secret};
 use tokio::{net::TcpListener, time::Instant};
 use upstream::Upstream;
 pub(crate) use world::{API, CANARY, OPEN, PLAIN, agent, authority, clock};
@@ -83,11 +85,29 @@ impl Rig {
         rig
     }
 
+    /// Starts with a clock of the test's own.
+    pub(crate) async fn at(clock: Arc<dyn Clock>) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let ledger = world::ledger_at(temporary.path(), Arc::clone(&clock));
+        let mut rig = Self::whole(temporary.path(), ledger, None, clock).await;
+        rig.temporary = Some(temporary);
+        rig
+    }
+
     /// Starts on a folder and a ledger that may hold an earlier gate's state.
     pub(crate) async fn on(
         folder: &Path,
         ledger: Ledger,
         observer: Option<Arc<dyn StageObserver>>,
+    ) -> Self {
+        Self::whole(folder, ledger, observer, clock()).await
+    }
+
+    async fn whole(
+        folder: &Path,
+        ledger: Ledger,
+        observer: Option<Arc<dyn StageObserver>>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         let upstream_authority = authority("upstream root");
         let tls = upstream_authority
@@ -99,14 +119,17 @@ impl Rig {
         std::fs::write(&roots, upstream_authority.root().certificate_pem()).unwrap();
         let tokens = Arc::new(TokenKey::new(&Secret::new(vec![2; 32])));
         let registry = prometheus::Registry::new();
+        let mut network = world::network(upstream.address, plain_upstream.address);
+        let root = upstream_authority.root().certificate_der().to_vec();
+        network.roots.certificates = [root].into();
         let gate = Gate::new(Parts {
             rules: Rules {
                 policy: Arc::new(world::policy(&world::ALL_TOOLS, world::RULES)),
                 custody: Arc::new(world::custody()),
-                network: world::network(upstream.address, plain_upstream.address),
+                network,
             },
             ledger: ledger.clone(),
-            clock: clock(),
+            clock,
             tokens: Arc::clone(&tokens),
             registry: registry.clone(),
             observer,
@@ -152,15 +175,48 @@ impl Rig {
         named: Option<&str>,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) -> SocketAddr {
+        self.open_to(mode, named, tls, &[]).await
+    }
+
+    /// The same for clients of these addresses only.
+    pub(crate) async fn open_to(
+        &self,
+        mode: Mode,
+        named: Option<&str>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        clients: &[&str],
+    ) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let door = Door {
             name: address.to_string(),
             mode,
             agent: named.map(agent),
+            clients: clients.iter().map(|one| one.parse().unwrap()).collect(),
             seal: Seal::Gateway,
+            regime: Regime::Declared,
+            tally: None,
             authority: Arc::clone(&self.authority),
             tls,
+        };
+        spawn(Arc::clone(&self.proxy).serve(listener, Arc::new(door)));
+        address
+    }
+
+    /// The same for an agent that is held in another way than usual.
+    pub(crate) async fn open_held(&self, mode: Mode, named: &str, regime: Regime) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let door = Door {
+            name: address.to_string(),
+            mode,
+            agent: Some(agent(named)),
+            clients: Vec::new(),
+            seal: Seal::Gateway,
+            regime,
+            tally: None,
+            authority: Arc::clone(&self.authority),
+            tls: None,
         };
         spawn(Arc::clone(&self.proxy).serve(listener, Arc::new(door)));
         address

@@ -55,7 +55,8 @@ pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<R
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    // A request has no status.
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap_or_default();
     Some(RawAnswer {
         status,
         head,

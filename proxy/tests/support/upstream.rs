@@ -185,7 +185,13 @@ impl Upstream {
                 pages::text(StatusCode::OK, "through")
             }
             "/trailers" => pages::trailers(&authorization),
+            "/trailed" | "/trailed-word" | "/trailed-cut" => pages::trailed(&path),
             "/ws" => pages::socket(&parts.headers, upgrade, authorization),
+            "/deflated" => pages::deflated_socket(&parts.headers, upgrade, authorization),
+            "/ranged" => pages::ranged(&parts.headers, &authorization),
+            "/forged" => pages::forged(),
+            "/letter" => pages::letter(),
+            "/deltas" => pages::deltas(&authorization),
             "/large" => pages::large(),
             "/flood" => pages::flood(self.clone()),
             "/none" => pages::bare(StatusCode::NO_CONTENT),

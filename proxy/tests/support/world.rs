@@ -164,8 +164,26 @@ pub(crate) fn authority(name: &str) -> Arc<Authority> {
 
 /// Opens the ledger in a folder of the test.
 pub(crate) fn ledger(folder: &Path) -> Ledger {
-    let devices = devices(folder);
     let options = exeat_ledger::Options::new(folder.join("ledger"));
+    ledger_with(folder, options, clock())
+}
+
+/// The same, at the time of the test's own clock.
+pub(crate) fn ledger_at(folder: &Path, clock: Arc<dyn Clock>) -> Ledger {
+    let options = exeat_ledger::Options::new(folder.join("ledger"));
+    ledger_with(folder, options, clock)
+}
+
+/// The same, with options of the test's own.
+pub(crate) fn ledger_with(
+    folder: &Path,
+    options: exeat_ledger::Options,
+    clock: Arc<dyn Clock>,
+) -> Ledger {
+    let devices = Devices {
+        clock,
+        ..devices(folder)
+    };
     Ledger::open(options, devices.signer, devices.sealer, devices.clock)
         .unwrap()
         .0
@@ -222,6 +240,11 @@ pub(crate) fn policy(tools: &[&str], rules: &str) -> Policy {
 }
 
 pub(crate) fn custody() -> Custody {
+    custody_of(CANARY, 1)
+}
+
+/// Custody with another secret of the one credential.
+pub(crate) fn custody_of(secret: &str, version: u32) -> Custody {
     let spec = CredentialSpec {
         id: CredentialId::new("api").unwrap(),
         kind: Kind::Bearer,
@@ -229,13 +252,26 @@ pub(crate) fn custody() -> Custody {
         secret: SecretRef::Env("NONE".to_owned()),
         shape: Shape::Auto,
     };
-    let loaded = vec![(spec, Secret::new(CANARY.as_bytes().to_vec()), 1)];
+    let loaded = vec![(spec, Secret::new(secret.as_bytes().to_vec()), version)];
     Custody::build(
         loaded,
         &[agent("tester"), agent("other")],
         &Secret::new(vec![3; 32]),
     )
     .unwrap()
+}
+
+/// Custody that has lost the credential.
+pub(crate) fn custody_without() -> Custody {
+    let agents = [agent("tester"), agent("other")];
+    Custody::build(Vec::new(), &agents, &Secret::new(vec![3; 32])).unwrap()
+}
+
+/// The placeholder of the tester.
+pub(crate) fn placeholder() -> String {
+    let custody = custody();
+    let placeholder = custody.placeholder(&agent("tester"), &CredentialId::new("api").unwrap());
+    placeholder.unwrap().to_owned()
 }
 
 pub(crate) fn network(upstream: SocketAddr, plain: SocketAddr) -> Network {

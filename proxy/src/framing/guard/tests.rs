@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use exeat_types::limits;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 
 use super::{Guard, Refuse};
@@ -317,4 +318,34 @@ async fn an_idle_guard_holds_no_buffer() {
         GET,
         "what was read before the guard came is judged too"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_never_ends_is_refused_in_time_and_an_idle_connection_is_not() {
+    let (mut client, mut guard, seen) = pair();
+    assert!(is_quiet(&mut guard));
+    tokio::time::advance(limits::HEAD_TIMEOUT * 2).await;
+    client.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(read_some(&mut guard).await, GET);
+    guard.write_all(OK.as_bytes()).await.unwrap();
+    let slow = async {
+        for byte in GET.as_bytes() {
+            tokio::time::sleep(limits::HEAD_TIMEOUT / 10).await;
+            if client.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let read = async move {
+        let rest = read_some(&mut guard).await;
+        drop(guard);
+        rest
+    };
+    let (answer, rest) = tokio::join!(slow, read);
+    assert_eq!(rest, "");
+    assert!(answer.contains("400 Bad Request"), "{answer}");
+    assert_eq!(seen.lock().unwrap().as_slice(), ["slow-head"]);
 }

@@ -1,0 +1,144 @@
+//! A call that is on its way, as policy sees it: what is needed to decide it again when the rules change.
+//!
+//! A front door keeps it for as long as the exchange lasts. It asks again when [`crate::Gate::changes`] says so, and cuts
+//! what no longer holds. It must never make a call hold that the rules in force would refuse.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use exeat_policy::{Arguments, Tool};
+use exeat_types::{CallId, Origin, Reason};
+use http::Method;
+
+use crate::{
+    Agent, Gate, Rules,
+    call::Watched,
+    decide::Asked,
+    resolve::{Basis, Wanted},
+};
+
+/// What a call stands on.
+pub struct Standing {
+    ground: Ground,
+    /// The rules it was last found to hold under.
+    under: Mutex<Arc<Rules>>,
+    refused: OnceLock<Reason>,
+}
+
+/// What a standing is made of, as the call was decided.
+pub(crate) struct Ground {
+    pub(crate) call: CallId,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) agent: Agent,
+    pub(crate) origin: Origin,
+    pub(crate) method: Method,
+    /// In its canonical form.
+    pub(crate) path: String,
+    pub(crate) tool: Arc<Tool>,
+    pub(crate) arguments: Arguments,
+    pub(crate) basis: Basis,
+    pub(crate) watched: Watched,
+}
+
+impl Standing {
+    pub(crate) fn new(ground: Ground) -> Self {
+        let under = Mutex::new(Arc::clone(&ground.rules));
+        Self {
+            ground,
+            under,
+            refused: OnceLock::new(),
+        }
+    }
+
+    /// Whether the call holds under the rules in force. Once it does not, it never does again.
+    ///
+    /// # Errors
+    /// The reason why it must be cut.
+    pub fn holds(&self, gate: &Gate) -> Result<(), Reason> {
+        if let Some(reason) = self.refused.get() {
+            return Err(*reason);
+        }
+        let rules = gate.rules();
+        let mut under = self.under.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&under, &rules) {
+            return Ok(());
+        }
+        match self.decide(gate, &rules) {
+            Ok(()) => {
+                *under = rules;
+                Ok(())
+            }
+            Err(reason) => {
+                let Ground {
+                    call, agent, tool, ..
+                } = &self.ground;
+                tracing::info!(
+                    %call, agent = %agent.id, tool = %tool.name, reason = reason.code(),
+                    "an open call is cut, as the rules have changed"
+                );
+                Err(*self.refused.get_or_init(|| reason))
+            }
+        }
+    }
+
+    /// Why the call was cut, if it was.
+    pub(crate) fn refused(&self) -> Option<Reason> {
+        self.refused.get().copied()
+    }
+
+    fn decide(&self, gate: &Gate, rules: &Rules) -> Result<(), Reason> {
+        let ground = &self.ground;
+        let watched = match ground.agent.regime.observes(gate.clock.now()) {
+            true => ground.watched,
+            false => Watched::No,
+        };
+        let wanted = Wanted {
+            policy: &rules.policy,
+            regime: ground.agent.regime,
+            watched,
+            origin: &ground.origin,
+            method: &ground.method,
+            path: &ground.path,
+        };
+        let (found, basis) = wanted
+            .find(gate)
+            .map_err(|_missing| Reason::PolicyForbids)?;
+        let (tool, was) = (found.tool, &ground.tool);
+        // What would be another call by now is not the one that was allowed.
+        let same = basis == ground.basis
+            && tool.name == was.name
+            && tool.origin == was.origin
+            && tool.template == was.template
+            && tool.credential == was.credential;
+        if !same {
+            return Err(Reason::PolicyForbids);
+        }
+        let credential = tool.credential.as_ref();
+        if credential.is_some_and(|id| rules.custody.describe(id).is_none()) {
+            return Err(Reason::CredentialMissing);
+        }
+        // SECURITY: what comes back is cleaned of the secrets that the call's own custody holds, and of no newer ones.
+        if !ground.rules.custody.knows_all_of(&rules.custody) {
+            return Err(Reason::CredentialMissing);
+        }
+        let asked = Asked {
+            policy: &rules.policy,
+            agent: &ground.agent,
+            tool: &tool,
+            arguments: &ground.arguments,
+            watched,
+        };
+        if asked.allows() {
+            Ok(())
+        } else {
+            Err(Reason::PolicyForbids)
+        }
+    }
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Standing")
+            .field("call", &self.ground.call)
+            .finish_non_exhaustive()
+    }
+}
