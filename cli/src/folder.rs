@@ -4,7 +4,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::{
-        fd::AsRawFd as _,
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
@@ -18,11 +18,27 @@ use rustix::{
     io::Errno,
 };
 
+use crate::env;
+
 /// How long a command waits for a gate that is about to end.
 pub(crate) const ENDING_GATE: Duration = Duration::from_secs(35);
 
 /// Longest path that fits a socket address on every Linux.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
+
+/// A folder for a gate that is soon gone, with its configuration.
+///
+/// SECURITY: in the state folder, as a sandbox of somebody else may write to `/tmp`, but never there.
+///
+/// # Errors
+/// When there is no home, or the state folder cannot be made or is open to others.
+pub(crate) fn passing(prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+    let state = env::state_folder().context("there is no home for a folder to work in")?;
+    let state = DataFolder::open(&state)?;
+    let mut builder = tempfile::Builder::new();
+    let made = builder.prefix(prefix).tempdir_in(state.path());
+    made.with_context(|| format!("cannot make a folder in `{}`", state.path().display()))
+}
 
 /// A folder that exists, belongs to us and is closed to others.
 #[derive(Debug, Clone)]
@@ -86,11 +102,25 @@ impl DataFolder {
                 holder.trim()
             );
         }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .context("cannot write the lock file")?;
-        writeln!(file, "{}", std::process::id()).context("cannot write the lock file")?;
-        Ok(FolderLock { _file: file })
+        let mut lock = FolderLock(file);
+        lock.sign()?;
+        Ok(lock)
+    }
+
+    /// Takes over the lock of a process that hands it over, by a copy of its descriptor.
+    ///
+    /// # Errors
+    /// When the descriptor is of another file, or does not hold the lock.
+    pub(crate) fn adopt_lock(&self, held: OwnedFd) -> anyhow::Result<FolderLock> {
+        let (here, held) = (self.lock_file("lock")?, File::from(held));
+        let (ours, theirs) = (here.metadata()?, held.metadata()?);
+        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+            bail!("the lock that was handed over is that of another data folder");
+        }
+        if !locked_within(&held, Duration::ZERO)? {
+            bail!("the lock that was handed over is not held");
+        }
+        Ok(FolderLock(held))
     }
 
     /// Waits until no other process is about to start a gate here, and keeps others from it while held.
@@ -100,7 +130,7 @@ impl DataFolder {
     pub(crate) fn lock_for_starting(&self) -> anyhow::Result<FolderLock> {
         let file = self.lock_file("starting")?;
         flock(&file, FlockOperation::LockExclusive).context("cannot wait for a starting gate")?;
-        Ok(FolderLock { _file: file })
+        Ok(FolderLock(file))
     }
 
     fn lock_file(&self, name: &str) -> anyhow::Result<File> {
@@ -185,8 +215,29 @@ fn locked_within(file: &File, patience: Duration) -> anyhow::Result<bool> {
 
 /// The folder is taken while this lives.
 #[derive(Debug)]
-pub(crate) struct FolderLock {
-    _file: File,
+pub(crate) struct FolderLock(File);
+
+impl FolderLock {
+    /// Writes down that this process has the folder.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn sign(&mut self) -> anyhow::Result<()> {
+        self.0
+            .set_len(0)
+            .and_then(|()| self.0.rewind())
+            .context("cannot write the lock file")?;
+        writeln!(self.0, "{}", std::process::id()).context("cannot write the lock file")
+    }
+
+    /// A copy of the descriptor, for a process that takes over: the folder stays taken as long as either lives.
+    ///
+    /// # Errors
+    /// When no descriptor is to be had.
+    pub(crate) fn copy(&self) -> anyhow::Result<OwnedFd> {
+        let copy = self.0.as_fd().try_clone_to_owned();
+        copy.context("cannot copy the lock of the data folder")
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +265,22 @@ mod tests {
         drop(held);
         waiting.join().unwrap().unwrap();
         folder.lock(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_was_handed_over_holds_when_the_first_holder_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&place.path().join("data")).unwrap();
+        let first = folder.lock(Duration::ZERO).unwrap();
+        let stranger = File::open(folder.path().join("lock")).unwrap();
+        assert!(folder.adopt_lock(stranger.into()).is_err());
+        let second = folder.adopt_lock(first.copy().unwrap()).unwrap();
+        drop(first);
+        assert!(folder.lock(Duration::ZERO).is_err());
+        drop(second);
+        let other = DataFolder::open(&place.path().join("other")).unwrap();
+        let held = folder.lock(Duration::ZERO).unwrap();
+        assert!(other.adopt_lock(held.copy().unwrap()).is_err());
     }
 
     #[test]

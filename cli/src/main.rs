@@ -7,17 +7,21 @@ mod demo;
 mod env;
 mod folder;
 mod gate;
+mod notify;
 mod passphrase;
+mod presets;
 mod settings;
 mod shutdown;
 mod socket;
 mod telemetry;
 mod ui;
+mod upgrade;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use exeat_sandbox::doctor::DOCTOR;
 
 use crate::{args::Cli, ui::Ending};
 
@@ -27,6 +31,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     if let Some(code) = exeat_sandbox::enter(std::env::args_os()) {
         return code;
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == DOCTOR)
+    {
+        return commands::doctor_inside();
+    }
+    // Secrets pass through: no other process of this user may look in, and no core is left.
+    if let Err(error) = exeat_sandbox::protect_process() {
+        ui::failed(&error.into());
+        return Ending::Refused.into();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -56,25 +56,30 @@ pub(crate) fn start_logging(format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves `GET /metrics` at an address, if there is one, until told to stop; returns the address bound.
+/// Binds the address where metrics are served.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub(crate) async fn serve_metrics(
-    address: Option<SocketAddr>,
+/// When it cannot be bound.
+pub(crate) fn bind_metrics(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves `GET /metrics` until told to stop.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub(crate) fn serve_metrics(
+    listener: std::net::TcpListener,
     registry: Registry,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> anyhow::Result<Option<SocketAddr>> {
-    let Some(address) = address else {
-        return Ok(None);
-    };
-    let bound = TcpListener::bind(address).await;
-    let listener = bound.with_context(|| format!("cannot serve metrics on `{address}`"))?;
-    let address = listener.local_addr()?;
+) -> anyhow::Result<()> {
+    let listener = TcpListener::from_std(listener).context("serving metrics")?;
     let (inner, stop) = (tasks.clone(), stop.clone());
     tasks.spawn(async move { accept(listener, registry, &inner, &stop).await });
-    Ok(Some(address))
+    Ok(())
 }
 
 async fn accept(
@@ -172,11 +177,9 @@ mod tests {
         registry.register(Box::new(calls.clone())).unwrap();
         calls.inc();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let any = Some("127.0.0.1:0".parse().unwrap());
-        let address = serve_metrics(any, registry, &tasks, &stop)
-            .await
-            .unwrap()
-            .unwrap();
+        let listener = bind_metrics("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        serve_metrics(listener, registry, &tasks, &stop).unwrap();
         let text = ask(address, "GET /metrics").await;
         assert!(
             text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("exeat_calls_total 1\n"),

@@ -19,6 +19,8 @@ pub(crate) enum Ending {
     Done,
     /// 1: refused or failed; the reason has been told.
     Refused,
+    /// 2: it was not said what to do.
+    Usage,
     /// 3: a receipt log is right as far as it goes, but nothing proves where it ends.
     Unproven,
     /// The status of the command that `exeat run` ran.
@@ -30,6 +32,7 @@ impl From<Ending> for ExitCode {
         Self::from(match ending {
             Ending::Done => 0,
             Ending::Refused => 1,
+            Ending::Usage => 2,
             Ending::Unproven => 3,
             Ending::Of(status) => status,
         })
@@ -201,7 +204,14 @@ pub(crate) fn read_new_secret(prompt: &str) -> io::Result<Secret> {
 /// # Errors
 /// As [`read_secret`].
 pub(crate) fn secret_pipe(prompt: &str) -> io::Result<PipeReader> {
-    let bytes = read_quietly(prompt)?;
+    pipe_of(read_quietly(prompt)?)
+}
+
+/// A pipe from which a secret can be read, once.
+///
+/// # Errors
+/// When the operating system has no pipe or thread for it.
+pub(crate) fn pipe_of(bytes: Vec<u8>) -> io::Result<PipeReader> {
     let (reader, mut writer) = io::pipe()?;
     // A pipe may hold less than a secret, so somebody has to keep pushing while the gate reads.
     std::thread::Builder::new().spawn(move || {
@@ -210,6 +220,26 @@ pub(crate) fn secret_pipe(prompt: &str) -> io::Result<PipeReader> {
         drop(Secret::new(bytes));
     })?;
     Ok(reader)
+}
+
+/// Whether somebody is there to answer a question.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks a question and returns the line that is typed, without blanks around it.
+///
+/// # Errors
+/// When the terminal goes away, or its end is typed.
+pub(crate) fn ask(question: &str) -> io::Result<String> {
+    let mut err = io::stderr().lock();
+    write!(err, "{question}").and_then(|()| err.flush())?;
+    drop(err);
+    let mut line = String::new();
+    match io::stdin().lock().read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line.trim().to_owned()),
+    }
 }
 
 /// Room is reserved at once, so that no copy is left behind by growing.

@@ -19,7 +19,7 @@ pub(super) fn ca(place: &Place, order: &Ca) -> anyhow::Result<Ending> {
         Ca::Rotate => {
             let pem = place.gate()?.one::<String>(&Request::CaRotate {}, &[])?;
             ui::say(
-                "a gate that runs signs with the old root until it is restarted; both are in the bundle",
+                "a gate that runs signs with it from here on; the old root stays in the bundle for an overlap",
             );
             pem
         }

@@ -22,7 +22,13 @@ pub(super) fn check(place: &Place) -> anyhow::Result<Ending> {
                 "credentials": settings.credentials.len(),
                 "tools": tools,
                 "policy": policy.digest(),
+                "warnings": settings.network.warnings(),
             });
+            if place.output == Output::Text {
+                for warning in settings.network.warnings() {
+                    ui::say(format_args!("warning: {warning}"));
+                }
+            }
             place.print(&facts, || {
                 let counts = [
                     (settings.listeners.len(), "listeners"),

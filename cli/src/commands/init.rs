@@ -11,7 +11,10 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::Place;
-use crate::ui::{self, Ending, Output};
+use crate::{
+    env,
+    ui::{self, Ending, Output},
+};
 
 /// The files and what stands in them.
 const FILES: [(&str, &str); 3] = [
@@ -23,8 +26,12 @@ const FILES: [(&str, &str); 3] = [
     ),
 ];
 
-pub(super) fn init(place: &Place, folder: &Path) -> anyhow::Result<Ending> {
-    let Files { written, kept } = write(folder)?;
+pub(super) fn init(place: &Place, named: Option<PathBuf>) -> anyhow::Result<Ending> {
+    let usual = env::config_folder();
+    let folder = named.or_else(|| usual.clone());
+    let folder =
+        folder.context("there is no home for a configuration; name a folder with `--dir`")?;
+    let Files { written, kept } = write(&folder)?;
     if place.output == Output::Json {
         ui::json(&json!({ "written": written, "kept": kept }))?;
         return Ok(Ending::Done);
@@ -36,7 +43,7 @@ pub(super) fn init(place: &Place, folder: &Path) -> anyhow::Result<Ending> {
         ui::say(format_args!("kept {}, which was there", path.display()));
     }
     let config = folder.join("exeat.toml");
-    let option = if folder == Path::new(".") {
+    let option = if usual.as_deref() == Some(&folder) {
         String::new()
     } else {
         format!(" -c {}", config.display())

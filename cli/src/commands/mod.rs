@@ -3,6 +3,8 @@
 mod ca;
 mod cases;
 mod check;
+mod doctor;
+mod gateway;
 mod init;
 mod policy;
 mod receipt;
@@ -11,8 +13,11 @@ mod secret;
 mod serve;
 mod token;
 mod tool;
+mod upgrade;
 mod verify;
 mod why;
+
+pub(crate) use doctor::inside as doctor_inside;
 
 use std::path::{Path, PathBuf};
 
@@ -45,13 +50,16 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Ending> {
         }),
         Command::Run(order) => run::run(&place, order),
         Command::Serve(order) => serve::serve(&place, &order),
-        Command::Init { dir } => init::init(&place, &dir),
+        Command::Upgrade(order) => upgrade::upgrade(&place, order),
+        Command::Init { dir } => init::init(&place, dir),
+        Command::Doctor(order) => doctor::doctor(&place, &order),
         Command::Check => check::check(&place),
         Command::Why(order) => why::why(&place, &order),
         Command::Tool(order) => tool::tool(&place, order),
         Command::Policy(order) => policy::policy(&place, order),
         Command::Secret(order) => secret::secret(&place, order),
         Command::Ca(order) => ca::ca(&place, &order),
+        Command::Gateway(order) => gateway::gateway(&place, &order),
         Command::Receipt(order) => receipt::receipt(&place, order),
         Command::Tail { agent } => receipt::tail(&place, agent),
         Command::Token(order) => token::token(&place, order),
@@ -72,17 +80,25 @@ struct Place {
 }
 
 impl Place {
-    /// The configuration file: the one named, else the first that exists of the usual two.
-    fn config_file(&self) -> Option<PathBuf> {
+    /// The configuration file: the one named, else the one in the configuration folder, if it exists.
+    ///
+    /// SECURITY: never one that just lies in the working folder. Who worked there before may have been an agent, which
+    /// would have written the rules of the next run.
+    fn config_file(&self) -> anyhow::Result<Option<PathBuf>> {
         if let Some(named) = &self.config {
-            return Some(named.clone());
+            return Ok(Some(named.clone()));
         }
-        let here = PathBuf::from("exeat.toml");
         let usual = env::config_folder().map(|folder| folder.join("exeat.toml"));
-        [Some(here), usual]
-            .into_iter()
-            .flatten()
-            .find(|file| file.exists())
+        let usual = usual.filter(|file| file.exists());
+        let here = Path::new("exeat.toml");
+        if usual.is_none() && here.exists() {
+            let mut report = Report::new();
+            report
+                .general("`exeat.toml` in the working folder is not used unless it is named")
+                .help("if you wrote it, and no agent did: `-c exeat.toml`");
+            return Err(report.into());
+        }
+        Ok(usual)
     }
 
     /// The checked configuration.
@@ -92,7 +108,7 @@ impl Place {
             None => {
                 let mut report = Report::new();
                 report
-                    .general("there is no `exeat.toml` here or in the configuration folder")
+                    .general("there is no `exeat.toml` in the configuration folder")
                     .help("`exeat init` writes a first one; `-c FILE` names another");
                 Err(report.into())
             }
@@ -101,10 +117,8 @@ impl Place {
 
     /// The checked configuration, if there is one.
     fn settings_if_any(&self) -> anyhow::Result<Option<Settings>> {
-        Ok(self
-            .config_file()
-            .map(|file| Settings::load(&file))
-            .transpose()?)
+        let file = self.config_file()?;
+        Ok(file.map(|file| Settings::load(&file)).transpose()?)
     }
 
     /// The data folder: the flag, else what the configuration says, else the usual place.

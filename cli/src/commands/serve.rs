@@ -1,17 +1,27 @@
 //! `exeat serve`: takes the data folder and becomes its gate.
 
-use std::{fs::File, io::Write as _, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::{Place, check};
 use crate::{
     args::Serve,
     folder::ENDING_GATE,
-    gate::{self, Life, Start},
+    gate::{self, Begin, Life, Start},
+    notify,
     socket::{Client, Status},
     telemetry,
     ui::{self, Ending, Output},
+    upgrade::{HAND_OVER, Predecessor},
 };
 
 pub(super) fn serve(place: &Place, order: &Serve) -> anyhow::Result<Ending> {
@@ -23,7 +33,10 @@ pub(super) fn serve(place: &Place, order: &Serve) -> anyhow::Result<Ending> {
         rustix::process::setsid().context("cannot leave the terminal")?;
     }
     telemetry::start_logging(order.log)?;
-    let settings = place.settings()?;
+    if let Some(version) = order.upgrade {
+        return succeed(place, order, version);
+    }
+    let settings = place.settings()?.with_rules(order.policy.clone());
     let folder = place.folder(Some(&settings))?;
     // Commands that work without a gate finish first, and none begins before this one answers. A parent that starts a
     // gate in the background does this for it.
@@ -51,11 +64,46 @@ pub(super) fn serve(place: &Place, order: &Serve) -> anyhow::Result<Ending> {
     gate::serve(Start {
         settings,
         folder,
-        lock,
-        life,
+        begin: Begin::Alone(lock, life),
+        log: order.log,
         ready,
     })?;
     Ok(Ending::Done)
+}
+
+/// Takes the place of the gate that started this process, and tells it why if that fails.
+fn succeed(place: &Place, order: &Serve, version: u32) -> anyhow::Result<Ending> {
+    let predecessor = Predecessor::from_stdin()?;
+    let teller = predecessor.again()?;
+    let serves = Arc::new(AtomicBool::new(false));
+    let serving = Arc::clone(&serves);
+    let take = || {
+        if version != HAND_OVER {
+            bail!(
+                "this program hands over as version {HAND_OVER}, the gate that runs as {version}"
+            );
+        }
+        let settings = place.settings()?.with_rules(order.policy.clone());
+        let folder = place.folder(Some(&settings))?;
+        gate::serve(Start {
+            settings,
+            folder,
+            begin: Begin::After(predecessor),
+            log: order.log,
+            ready: Box::new(move |_status: &Status| {
+                serving.store(true, Ordering::Release);
+                notify::serves();
+                Ok(())
+            }),
+        })
+    };
+    let ended = take();
+    if let Err(problem) = &ended
+        && !serves.load(Ordering::Acquire)
+    {
+        teller.fails(problem);
+    }
+    ended.map(|()| Ending::Done)
 }
 
 /// Tells the waiting parent, then lets go of the pipe that it listens on.
@@ -72,6 +120,7 @@ fn ready_in_background() -> anyhow::Result<()> {
 }
 
 fn ready_in_foreground(output: Output, status: &Status) -> anyhow::Result<()> {
+    notify::serves();
     if output == Output::Json {
         ui::json(status)?;
         return Ok(());

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use exeat_policy::{
-    BodyNeed, Slot, Tool as Declared,
+    BodyNeed, HiddenText, Markers, Slot, Tool as Declared,
     openapi::{self, Imported, Options},
 };
 use exeat_types::{Source, did_you_mean};
@@ -72,9 +72,18 @@ fn facts(tool: &Declared) -> Value {
         "method": tool.method.as_str(),
         "origin": tool.origin,
         "path": tool.template,
+        "encoded-slash": tool.encoded_slash,
         "credential": tool.credential,
         "slots": tool.slots.iter().map(slot).collect::<Vec<_>>(),
         "remove": tool.response.remove,
+        "bytes-max": tool.response.bytes_max,
+        "pii": tool.response.pii.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+        "text": match tool.response.hidden {
+            HiddenText::Keep => "keep",
+            HiddenText::Strip => "strip",
+        },
+        "markers": tool.response.markers == Markers::Flag,
+        "deltas": tool.response.deltas,
         "ranges": tool.ranges,
         "body-max": match tool.body_need {
             BodyNeed::Whole { bytes_max } => Some(bytes_max),
@@ -89,6 +98,29 @@ fn slot(slot: &Slot) -> String {
         Slot::Query(name) => format!("query:{name}"),
         Slot::Body(pointer) => format!("body:{pointer}"),
     }
+}
+
+/// What is done to responses besides taking out members and secrets, if anything is.
+fn cleaning(tool: &Declared) -> Option<String> {
+    let rules = &tool.response;
+    let mut done = Vec::new();
+    if let Some(bytes) = rules.bytes_max {
+        done.push(format!("at most {bytes} bytes"));
+    }
+    let kinds: Vec<&str> = rules.pii.iter().map(|kind| kind.name()).collect();
+    if !kinds.is_empty() {
+        done.push(format!("without {}", kinds.join(", ")));
+    }
+    if rules.hidden == HiddenText::Strip {
+        done.push("hidden text dropped".to_owned());
+    }
+    if rules.markers == Markers::Flag {
+        done.push("markers flagged".to_owned());
+    }
+    if !rules.deltas.is_empty() {
+        done.push(format!("texts read at {}", rules.deltas.join(", ")));
+    }
+    (!done.is_empty()).then(|| done.join("; "))
 }
 
 fn shown(tool: &Declared) -> String {
@@ -106,6 +138,7 @@ fn shown(tool: &Declared) -> String {
             tool.response.remove.join(", ")
         ));
     }
+    lines.extend(cleaning(tool).map(|done| format!("  done to responses: {done}")));
     let schema = serde_json::to_string_pretty(tool.input_schema()).unwrap_or_default();
     lines.push(format!(
         "  arguments:\n{}",
@@ -126,6 +159,7 @@ fn import(place: &Place, order: &Import) -> anyhow::Result<()> {
         origin: order.origin.clone(),
         credential: order.credential.clone(),
         strict: order.strict,
+        encoded_slash: order.encoded_slash.clone(),
     };
     let imported = openapi::import(&Source::new(&name, &text), &options)?;
     write_files(&order.out, &imported)?;

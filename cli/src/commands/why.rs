@@ -3,15 +3,16 @@
 use anyhow::{Context as _, anyhow};
 use exeat_pipeline::canonical_path;
 use exeat_policy::{
-    Body, Decision, Effect, Explanation, Request, RuleSeen, Sight, cases::parse_request,
+    Body, Decision, Effect, Explanation, Policy, Request, RuleSeen, Sight, cases::parse_request,
 };
 use exeat_types::{AgentId, Origin, Reason};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
 use super::{Place, agent_of, check};
 use crate::{
     args::Why,
+    settings::{Endpoint, Settings},
     ui::{self, Ending, Paint},
 };
 
@@ -26,6 +27,9 @@ pub(super) fn why(place: &Place, order: &Why) -> anyhow::Result<Ending> {
     let asked = parse_request(&format!("{} {}", order.method, order.url));
     let (method, origin, path, query) =
         asked.map_err(|problem| anyhow!("`{}`: {problem}", order.url))?;
+    if method == Method::CONNECT {
+        return connect(place, (&settings, &policy), &agent, &origin);
+    }
     let path = canonical_path(&path)?;
     let mut headers = headers(&order.headers)?;
     let body = order.body.as_deref().map(super::read_named).transpose()?;
@@ -49,6 +53,50 @@ pub(super) fn why(place: &Place, order: &Why) -> anyhow::Result<Ending> {
         Ending::Done
     } else {
         Ending::Refused
+    })
+}
+
+/// A connection by itself: it passes unread, it is opened to be read, or it has no point.
+fn connect(
+    place: &Place,
+    (settings, policy): (&Settings, &Policy),
+    agent: &AgentId,
+    origin: &Origin,
+) -> anyhow::Result<Ending> {
+    let target = Endpoint {
+        host: origin.host.clone(),
+        port: origin.port,
+    };
+    let unread = settings.network.passthrough.get(&target);
+    let passes = unread.map(|agents| agents.as_ref().is_none_or(|list| list.contains(agent)));
+    let (refused, because) = match passes {
+        Some(true) => (
+            None,
+            "`[network] passthrough` names it: it passes unread, but never under `exeat run --strict`",
+        ),
+        _ if policy.knows_host(&target.host, target.port) => (
+            None,
+            "tools are declared for it, so it is opened to be read; ask about the request inside",
+        ),
+        Some(false) => (
+            Some(Reason::ToolUnknown),
+            "`[network] passthrough` names it for other agents only",
+        ),
+        None => (
+            Some(Reason::ToolUnknown),
+            "no tool is declared for it, and it does not pass unread",
+        ),
+    };
+    let word = refused.map_or("allow", Reason::code);
+    let value = json!({
+        "verdict": word,
+        "because": because,
+        "passthrough": passes == Some(true),
+    });
+    place.print(&value, || format!("{word}: {because}"))?;
+    Ok(match refused {
+        None => Ending::Done,
+        Some(_) => Ending::Refused,
     })
 }
 

@@ -1,18 +1,21 @@
 //! The one-minute tour: this very program as gate and as `exeat run`, a real TLS server, and curl as the agent.
 //!
 //! Nothing is simulated but the API, which is ours and says so. Each step states what it expected and what happened; the
-//! tour ends well only if all of them did. Everything lives in a temporary folder and on loopback.
+//! tour ends well only if all of them did. Everything lives in a passing folder and on loopback.
 
 mod site;
 mod steps;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use crate::ui::{self, Output, Paint};
+use crate::{
+    folder,
+    ui::{self, Output, Paint},
+};
 use site::Site;
 use upstream::Upstream;
 
@@ -57,10 +60,7 @@ pub(crate) fn run(output: Output) -> anyhow::Result<bool> {
     if Command::new("curl").arg("--version").output().is_err() {
         bail!("the tour's agent is curl, and there is none here; `make setup` installs it");
     }
-    let folder = tempfile::Builder::new()
-        .prefix("exeat-demo-")
-        .tempdir()
-        .context("making a temporary folder")?;
+    let folder = folder::passing("exeat-demo-")?;
     let upstream = Upstream::start()?;
     let exe = std::env::current_exe().context("finding this program")?;
     let site = Site::make(folder.path(), exe, &upstream)?;

@@ -23,28 +23,28 @@ use tokio_rustls::TlsAcceptor;
 
 /// What a request looked like when it arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Method and path.
-    pub(super) line: String,
+    pub(crate) line: String,
     /// The Authorization field.
-    pub(super) authorization: String,
+    pub(crate) authorization: String,
 }
 
 /// The running server.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     /// Where it listens.
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The root that its certificate chains to.
-    pub(super) root_pem: String,
+    pub(crate) root_pem: String,
     /// The token that it expects, made for this tour.
-    pub(super) token: String,
+    pub(crate) token: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Upstream {
     /// Starts the server on a thread of its own.
-    pub(super) fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let root = Root::generate(
             "Exeat demo upstream",
@@ -82,7 +82,7 @@ impl Upstream {
     }
 
     /// The last request.
-    pub(super) fn last(&self) -> Option<Seen> {
+    pub(crate) fn last(&self) -> Option<Seen> {
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -91,7 +91,7 @@ impl Upstream {
     }
 
     /// How many requests came.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

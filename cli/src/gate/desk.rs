@@ -1,26 +1,28 @@
-//! Answers the gate's socket. Everything here is an operator's request; nothing here decides about a call.
+//! Answers the gate's socket. Everything here is an operator's request; nothing here decides about a call. `desk/reload.rs`
+//! reads everything again, `desk/receipts.rs` shows receipts.
+
+mod receipts;
+mod reload;
 
 use std::{
     fs::File,
     io::{BufWriter, Write as _},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::Context as _;
 use async_trait::async_trait;
-use exeat_ledger::{Change, CredentialChange, Decision, Entry, Filter, Kind, Record, TokenChange};
+use exeat_ledger::{Change, Record, TokenChange};
 use exeat_pipeline::Gate;
-use exeat_types::{AgentId, CallId, CredentialId, Secret, Timestamp};
+use exeat_types::{AgentId, CallId, Secret, Timestamp};
 use serde_json::Value;
+use tokio::sync::{RwLock, RwLockReadGuard, watch};
 
-use super::{sandboxes::Sandboxes, state::State};
-use crate::{
-    settings::Settings,
-    socket::{
-        Answer, Attach, Attached, Attachment, Exported, Failure, Handed, Lines, PolicyShown,
-        ReceiptFilter, SecretEntry, Status, TokenMade, TokenOrder,
-    },
+use super::{replace::Replacing, sandboxes::Sandboxes, state::State};
+use crate::socket::{
+    Answer, Attach, Attached, Attachment, Exported, Failure, Handed, Lines, PolicyShown,
+    ReceiptFilter, SecretEntry, SelfTest, Status, TokenMade, TokenOrder, Upgraded,
 };
 
 /// The parts that exist only while a gate serves.
@@ -29,6 +31,7 @@ pub(crate) struct Running {
     pub(crate) sandboxes: Sandboxes,
     pub(crate) listeners: Vec<String>,
     pub(crate) metrics: Option<String>,
+    pub(crate) replacing: Replacing,
 }
 
 /// Answers for one data folder.
@@ -38,10 +41,21 @@ pub(crate) struct Desk {
     since: Timestamp,
     /// Held while rules are read and replaced: of two reloads the later must win, or an old secret comes back.
     reloading: tokio::sync::Mutex<()>,
+    /// Read while something is changed; written while the gate is replaced, so that nothing changes meanwhile.
+    standing: RwLock<Standing>,
+}
+
+/// Whether this is still the gate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Serving,
+    Replaced,
 }
 
 /// Receipts that a list shows when no limit is asked for.
 const LIST_MAX: usize = 1000;
+/// Checks that one self-test may name.
+const CHECKS_MAX: usize = 256;
 
 impl Desk {
     pub(crate) fn new(state: Arc<State>, running: Option<Running>) -> Self {
@@ -51,6 +65,7 @@ impl Desk {
             running,
             since,
             reloading: tokio::sync::Mutex::default(),
+            standing: RwLock::new(Standing::Serving),
         }
     }
 
@@ -60,83 +75,21 @@ impl Desk {
         self.running.as_ref().ok_or_else(none)
     }
 
-    /// Reads everything anew and puts it in force, all or nothing.
-    pub(crate) async fn reload(&self) {
-        let Some(running) = &self.running else { return };
-        let _turn = self.reloading.lock().await;
-        match self.load_again().await {
-            Ok(rules) => {
-                let changed = running.gate.rules().policy.digest() != rules.policy.digest();
-                running.gate.replace_rules(rules);
-                if changed {
-                    self.state.record_policy(&running.gate);
-                }
-                tracing::info!(changed, "the configuration was read again");
-            }
-            Err(error) => {
-                let problem = format!("{error:#}");
-                tracing::error!(
-                    problem,
-                    "the new configuration is not in force; the old one stays"
-                );
-            }
+    /// Whether clients have to wait outside.
+    pub(crate) fn door(&self) -> watch::Receiver<bool> {
+        match &self.running {
+            Some(running) => running.replacing.door.subscribe(),
+            None => watch::channel(false).1,
         }
     }
 
-    async fn load_again(&self) -> anyhow::Result<exeat_pipeline::Rules> {
-        let settings = self.state.settings().context("no configuration")?;
-        let fresh = Settings::load(&settings.file)?;
-        let rules = self.state.rules(&fresh).await?;
-        self.state.replace_settings(fresh);
-        Ok(rules)
-    }
-
-    async fn secret_changed(
-        &self,
-        name: &str,
-        version: u32,
-        change: Change,
-    ) -> Result<(), Failure> {
-        let named = |id: CredentialId| CredentialChange {
-            change,
-            credential: id,
-            version,
-        };
-        if let Ok(id) = CredentialId::new(name) {
-            let durable = self
-                .state
-                .ledger()
-                .append(&Record::CredentialChange(named(id)));
-            durable
-                .done()
-                .await
-                .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    /// Nothing may be changed while the gate is replaced, or by one that was.
+    async fn turn(&self) -> Result<RwLockReadGuard<'_, Standing>, Failure> {
+        let standing = self.standing.read().await;
+        if *standing == Standing::Replaced {
+            return Err(replaced());
         }
-        self.reload().await;
-        Ok(())
-    }
-
-    /// A record as `exeat tail` shows it: a call once it has ended, an alarm at once, nothing of the rest.
-    async fn line(&self, entry: &Entry, agent: Option<&AgentId>) -> Result<Option<Value>, Failure> {
-        let record: Value = serde_json::from_str(&entry.text).map_err(anyhow::Error::new)?;
-        let body = record.get("body").cloned().unwrap_or_default();
-        match entry.kind {
-            Kind::Alarm => Ok(Some(record)),
-            Kind::CallOutcome | Kind::CallRefused => {
-                let call = body
-                    .get("call")
-                    .and_then(Value::as_str)
-                    .and_then(|text| text.parse().ok());
-                let Some(call) = call else { return Ok(None) };
-                let receipt = self.receipt_show(call).await?;
-                let found =
-                    |part: &str| receipt.get(part)?.get("agent")?.as_str().map(str::to_owned);
-                let of = found("intent").or_else(|| found("refusal"));
-                let wanted = agent.is_none_or(|agent| of.as_deref() == Some(agent.as_str()));
-                Ok(wanted.then_some(receipt))
-            }
-            _ => Ok(None),
-        }
+        Ok(standing)
     }
 
     fn entry(&self, name: &str) -> Option<SecretEntry> {
@@ -175,13 +128,17 @@ impl Answer for Desk {
         attach: Attach,
         handed: Handed,
     ) -> Result<(Attached, Attachment), Failure> {
-        self.running()?
-            .sandboxes
-            .attach(&attach, handed)
-            .map_err(Failure::from)
+        let _turn = self.turn().await?;
+        let settings = self.state.settings();
+        if settings.is_some_and(|settings| !settings.agents.contains_key(&attach.agent)) {
+            // It may have been added just now.
+            self.reload().await;
+        }
+        self.running()?.sandboxes.attach(&attach, handed)
     }
 
     async fn ca_init(&self) -> Result<String, Failure> {
+        let _turn = self.turn().await?;
         if self.state.ca()?.is_some() {
             return Err(
                 Failure::new("there is a root already").help("`exeat ca rotate` makes a new one")
@@ -191,7 +148,11 @@ impl Answer for Desk {
     }
 
     async fn ca_rotate(&self) -> Result<String, Failure> {
-        Ok(self.state.ca_rotate()?.current().certificate_pem())
+        let _turn = self.turn().await?;
+        let rotated = self.state.ca_rotate();
+        // A rotation that could not clear up behind itself has happened all the same.
+        self.state.renew_root()?;
+        Ok(rotated?.current().certificate_pem())
     }
 
     async fn policy_show(&self) -> Result<PolicyShown, Failure> {
@@ -205,7 +166,7 @@ impl Answer for Desk {
 
     async fn receipt_export(&self, filter: ReceiptFilter, into: File) -> Result<Exported, Failure> {
         let ledger = self.state.ledger().clone();
-        let filter = ledger_filter(&filter);
+        let filter = receipts::ledger_filter(&filter);
         let written = tokio::task::spawn_blocking(move || {
             let mut out = BufWriter::new(into);
             let records = ledger.export(&mut out, &filter)?;
@@ -224,7 +185,8 @@ impl Answer for Desk {
 
     async fn receipt_list(&self, filter: ReceiptFilter) -> Result<Vec<Value>, Failure> {
         let ledger = self.state.ledger().clone();
-        let filter = ledger_filter(&filter);
+        let mut filter = receipts::ledger_filter(&filter);
+        filter.limit.get_or_insert(LIST_MAX);
         let list = tokio::task::spawn_blocking(move || ledger.list(&filter)).await;
         let receipts = list
             .map_err(anyhow::Error::new)?
@@ -256,6 +218,7 @@ impl Answer for Desk {
     }
 
     async fn secret_remove(&self, name: String) -> Result<SecretEntry, Failure> {
+        let _turn = self.turn().await?;
         let absent = || {
             Failure::new(format!("there is no secret `{name}`"))
                 .help("`exeat secret list` shows them")
@@ -272,6 +235,7 @@ impl Answer for Desk {
     }
 
     async fn secret_set(&self, name: String, secret: Secret) -> Result<SecretEntry, Failure> {
+        let _turn = self.turn().await?;
         let now = self.state.clock().now();
         let version = self
             .state
@@ -286,6 +250,21 @@ impl Answer for Desk {
         self.secret_changed(&name, version, change).await?;
         self.entry(&name)
             .ok_or_else(|| Failure::new("the secret was removed at once by somebody else"))
+    }
+
+    async fn self_test(&self, test: SelfTest) -> Result<(), Failure> {
+        let names = [&test.passed, &test.failed].map(Vec::len);
+        if names.iter().sum::<usize>() > CHECKS_MAX {
+            return Err(Failure::new("more checks than there are"));
+        }
+        let record = Record::SelfTest(exeat_ledger::SelfTest {
+            agent: test.agent,
+            failed: test.failed,
+            passed: test.passed,
+        });
+        let durable = self.state.ledger().append(&record);
+        let written = durable.done().await.map_err(anyhow::Error::new);
+        Ok(written.map(|_| ())?)
     }
 
     async fn tail(&self, agent: Option<AgentId>, lines: Lines) -> Result<(), Failure> {
@@ -307,6 +286,7 @@ impl Answer for Desk {
     }
 
     async fn token_create(&self, order: TokenOrder) -> Result<TokenMade, Failure> {
+        let _turn = self.turn().await?;
         let settings = self.state.settings();
         if settings.is_some_and(|settings| !settings.agents.contains_key(&order.agent)) {
             return Err(Failure::new(format!(
@@ -346,23 +326,23 @@ impl Answer for Desk {
             expires,
         })
     }
+
+    async fn upgrade(&self, program: PathBuf) -> Result<Upgraded, Failure> {
+        let running = self.running()?;
+        let _door = running.replacing.hold_door();
+        let mut standing = self.standing.write().await;
+        if *standing == Standing::Replaced {
+            return Err(replaced());
+        }
+        let upgraded = running
+            .replacing
+            .replace(program, &self.state, running.sandboxes.roll())
+            .await?;
+        *standing = Standing::Replaced;
+        Ok(upgraded)
+    }
 }
 
-fn ledger_filter(filter: &ReceiptFilter) -> Filter {
-    let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok());
-    Filter {
-        agent: filter.agent.clone(),
-        tool: filter.tool.as_ref().map(ToString::to_string),
-        since: filter.since,
-        until: filter.until,
-        decision: filter.refused.map(|refused| {
-            if refused {
-                Decision::Refused
-            } else {
-                Decision::Allowed
-            }
-        }),
-        limit: Some(limit.unwrap_or(LIST_MAX)),
-        after: None,
-    }
+fn replaced() -> Failure {
+    Failure::new("another gate took over at this moment").help("do it again")
 }

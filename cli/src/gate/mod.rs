@@ -1,33 +1,50 @@
 //! The gate: settings wired to custody, ledger, policy, certificate authority and front door.
 //!
-//! `state.rs` opens what a data folder holds, `rules.rs` builds what a reload replaces, `desk.rs` answers the socket,
+//! `stores.rs` and `state.rs` open what a data folder holds, `rules.rs` builds what a reload replaces, `desk.rs` answers the socket,
 //! `sandboxes.rs` serves attached sandboxes, `doors.rs` binds listeners. One process per folder does this; the caller
 //! holds the lock.
 
 mod desk;
 mod doors;
+mod observation;
+mod replace;
+mod roll;
 mod rules;
 mod sandboxes;
+mod sockets;
 mod state;
+mod stores;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use exeat_pipeline::{Gate, Parts};
 use exeat_proxy::{Options, Proxy};
+use serde::{Deserialize, Serialize};
 use tokio::{net::UnixListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    args::LogFormat,
     folder::{DataFolder, FolderLock},
     settings::Settings,
     shutdown, socket,
-    socket::{Answer, Status},
-    telemetry, watch as files,
+    socket::{Answer, Answering, Status},
+    telemetry,
+    upgrade::{Kept, Moved, Predecessor, Terms, Word},
+    watch as files,
 };
 use desk::{Desk, Running};
-use sandboxes::Sandboxes;
-use state::State;
+use doors::Bound;
+use replace::{Before, Heritage, Lock, Replacing};
+use sandboxes::{Restored, Sandboxes};
+
+pub(crate) use state::State;
+pub(crate) use stores::Stores;
 
 /// What a gate needs to start.
 pub(crate) struct Start {
@@ -35,19 +52,28 @@ pub(crate) struct Start {
     pub(crate) settings: Settings,
     /// Where its state is.
     pub(crate) folder: DataFolder,
-    /// Held until the gate has ended.
-    pub(crate) lock: FolderLock,
-    /// How long it runs.
-    pub(crate) life: Life,
+    /// Who had the folder before.
+    pub(crate) begin: Begin,
+    /// How its log lines look.
+    pub(crate) log: LogFormat,
     /// Called once, when every listener and the socket accept.
     pub(crate) ready: Ready,
+}
+
+/// How a gate comes to have its folder.
+pub(crate) enum Begin {
+    /// Nobody had it. The lock is held until the gate has ended.
+    Alone(FolderLock, Life),
+    /// Another gate hands it over.
+    After(Predecessor),
 }
 
 /// Told once that the gate serves.
 type Ready = Box<dyn FnOnce(&Status) -> anyhow::Result<()> + Send>;
 
 /// How long a gate runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Life {
     /// Until a signal ends it.
     UntilStopped,
@@ -67,8 +93,9 @@ pub(crate) fn serve(start: Start) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let lock = start.lock;
-    let ended = runtime.block_on(run(start.settings, start.folder, start.life, start.ready));
+    // Held until every task has ended, unless another gate has it by then.
+    let lock = Lock::default();
+    let ended = runtime.block_on(run(start, Arc::clone(&lock)));
     runtime.shutdown_timeout(Duration::from_secs(5));
     drop(lock);
     ended
@@ -86,87 +113,256 @@ pub(crate) async fn open(
     Ok(Arc::new(Desk::new(Arc::new(state), None)))
 }
 
-async fn run(
-    settings: Settings,
-    folder: DataFolder,
+/// A folder that was opened, with what the gate before this one left there.
+struct Opened {
+    state: Arc<State>,
     life: Life,
-    ready: Ready,
-) -> anyhow::Result<()> {
-    let state = Arc::new(State::open(folder, Some(settings.clone())).await?);
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let registry = prometheus::Registry::new();
-    let metrics =
-        telemetry::serve_metrics(settings.metrics, registry.clone(), &tasks, &stop).await?;
-    let bound = doors::bind(&settings, &state).await?;
-    state.own_ports(
-        bound
-            .ports()
-            .into_iter()
-            .chain(metrics.map(|address| address.port()))
-            .collect(),
-    );
-    let gate = Gate::new(Parts {
-        rules: state.rules(&settings).await?,
-        ledger: state.ledger().clone(),
-        clock: Arc::clone(state.clock()),
-        tokens: state.tokens(),
-        registry,
-        observer: None,
-    })?;
-    state.record_policy(&gate);
-    let proxy = Proxy::new(
-        Arc::clone(&gate),
-        &Options {
-            upstream_roots: state.write_roots(&settings)?,
-        },
-    );
-    let sandboxes = Sandboxes::new(
-        Arc::clone(&state),
-        Arc::clone(&gate),
-        Arc::clone(&proxy),
-        tasks.clone(),
-    );
-    let addresses = bound.addresses();
-    bound.serve(&proxy, &tasks);
-    let running = Running {
-        gate: Arc::clone(&gate),
-        sandboxes: sandboxes.clone(),
-        listeners: addresses,
-        metrics: metrics.map(|address| address.to_string()),
+    kept: Kept,
+    sandboxes: Vec<(Moved, Vec<OwnedFd>)>,
+    heritage: Option<Heritage>,
+}
+
+async fn opened(
+    folder: &DataFolder,
+    settings: &Settings,
+    begin: Begin,
+    held: &Lock,
+) -> anyhow::Result<Opened> {
+    let hold = |lock| *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+    match begin {
+        Begin::Alone(lock, life) => {
+            hold(lock);
+            let state = State::open(folder.clone(), Some(settings.clone())).await?;
+            Ok(Opened {
+                state: Arc::new(state),
+                life,
+                kept: Kept::default(),
+                sandboxes: Vec::new(),
+                heritage: None,
+            })
+        }
+        Begin::After(predecessor) => {
+            let (taken, predecessor) = replace::take(predecessor, folder, settings).await?;
+            hold(taken.lock);
+            Ok(Opened {
+                state: Arc::new(taken.state),
+                life: taken.life,
+                kept: Kept::inherit(taken.sockets),
+                sandboxes: taken.sandboxes,
+                heritage: Some(Heritage {
+                    predecessor,
+                    open: taken.open,
+                    records: taken.records,
+                    pid: taken.pid,
+                    version: taken.version,
+                }),
+            })
+        }
+    }
+}
+
+/// Every socket the gate listens on.
+struct Places {
+    metrics: Option<std::net::TcpListener>,
+    bound: Bound,
+    admin: std::os::unix::net::UnixListener,
+}
+
+/// Binds what no gate before this one has handed over.
+fn bind(settings: &Settings, state: &State, kept: &mut Kept) -> anyhow::Result<Places> {
+    let metrics = settings.metrics.map(|address| {
+        let bound = kept.socket(&format!("metrics {address}"), || {
+            telemetry::bind_metrics(address)
+        });
+        bound.with_context(|| format!("cannot serve metrics on `{address}`"))
+    });
+    let metrics = metrics.transpose()?;
+    let bound = doors::bind(settings, state, kept)?;
+    let mut ports = bound.ports();
+    if let Some(metrics) = &metrics {
+        ports.insert(metrics.local_addr()?.port());
+    }
+    state.own_ports(ports);
+    let admin = kept.socket("admin", || socket::bind(state.folder()));
+    Ok(Places {
+        metrics,
+        bound,
+        admin: admin.context("binding the gate's socket")?,
+    })
+}
+
+/// What does the work.
+struct Works {
+    state: Arc<State>,
+    gate: Arc<Gate>,
+    proxy: Arc<Proxy>,
+    sandboxes: Sandboxes,
+    registry: prometheus::Registry,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Works {
+    async fn build(state: &Arc<State>, settings: &Settings, life: Life) -> anyhow::Result<Self> {
+        let registry = prometheus::Registry::new();
+        let gate = Gate::new(Parts {
+            rules: state.rules(settings).await?,
+            ledger: state.ledger().clone(),
+            clock: Arc::clone(state.clock()),
+            tokens: state.tokens(),
+            registry: registry.clone(),
+            observer: None,
+        })?;
+        let proxy = Proxy::new(
+            Arc::clone(&gate),
+            &Options {
+                upstream_roots: state.write_roots(settings)?,
+            },
+        );
+        let tasks = TaskTracker::new();
+        let sandboxes = Sandboxes::new(
+            Arc::clone(state),
+            Arc::clone(&gate),
+            Arc::clone(&proxy),
+            tasks.clone(),
+            life,
+        );
+        Ok(Self {
+            state: Arc::clone(state),
+            gate,
+            proxy,
+            sandboxes,
+            registry,
+            tasks,
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Lets clients in, everywhere.
+    fn serve(
+        &self,
+        places: Places,
+        restored: Vec<Restored>,
+        desk: &Arc<Desk>,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        self.state.record_policy(&self.gate);
+        let until = (&self.tasks, &self.stop);
+        places.bound.serve(&self.proxy, &self.gate, until)?;
+        if let Some(metrics) = places.metrics {
+            telemetry::serve_metrics(metrics, self.registry.clone(), &self.tasks, &self.stop)?;
+        }
+        for sandbox in restored {
+            let (client, attachment) = self.sandboxes.serve(sandbox)?;
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = socket::hold(client, attachment, &stop).await {
+                    tracing::debug!(%error, "the client of a sandbox went away");
+                }
+            });
+        }
+        attend(desk, places.admin, settings, until)
+    }
+
+    /// Ends what is open, writes what waits.
+    async fn end(&self, before: &Before, following: &TaskTracker) -> anyhow::Result<()> {
+        self.stop.cancel();
+        before.tell(&Word::End {});
+        self.proxy.shutdown().await;
+        self.tasks.close();
+        let rest = async {
+            self.tasks.wait().await;
+            self.gate.settled().await;
+        };
+        if tokio::time::timeout(Duration::from_secs(5), rest)
+            .await
+            .is_err()
+        {
+            tracing::warn!("some tasks did not end in time");
+        }
+        replace::ended(before, following).await;
+        self.state.close().await
+    }
+}
+
+async fn run(start: Start, lock: Lock) -> anyhow::Result<()> {
+    let Start {
+        settings,
+        folder,
+        begin,
+        log,
+        ready,
+    } = start;
+    let mut opened = opened(&folder, &settings, begin, &lock).await?;
+    let places = bind(&settings, &opened.state, &mut opened.kept)?;
+    let works = Works::build(&opened.state, &settings, opened.life).await?;
+    let restored = opened.sandboxes.into_iter();
+    let restored: anyhow::Result<Vec<Restored>> = restored
+        .map(|moved| works.sandboxes.restore(moved))
+        .collect();
+    let restored = restored?;
+    let terms = Terms {
+        config: std::path::absolute(&settings.file)?,
+        rules: settings.rules_named.clone(),
+        data: folder.path().to_path_buf(),
+        log,
+        life: opened.life,
     };
-    let desk = Arc::new(Desk::new(Arc::clone(&state), Some(running)));
-    let listener = socket::bind(state.folder()).context("binding the gate's socket")?;
-    attend(&desk, listener, &settings, (&tasks, &stop));
+    let (replacing, mut replaced) = Replacing::new(terms, &lock, opened.kept.into_copies());
+    let before = replacing.before.clone();
+    let running = Running {
+        gate: Arc::clone(&works.gate),
+        sandboxes: works.sandboxes.clone(),
+        listeners: places.bound.addresses(),
+        metrics: match &places.metrics {
+            Some(metrics) => Some(metrics.local_addr()?.to_string()),
+            None => None,
+        },
+        replacing,
+    };
+    let desk = Arc::new(Desk::new(Arc::clone(&works.state), Some(running)));
     let status = desk.status().await.map_err(anyhow::Error::new)?;
-    let asked = shutdown::asked();
+    let mut asked = std::pin::pin!(shutdown::asked());
+    let following = TaskTracker::new();
+    if let Some(heritage) = opened.heritage {
+        let heritage = replace::begin(heritage, &works.state, &lock, status.clone()).await?;
+        let state = Arc::clone(&works.state);
+        following.spawn(replace::follow(heritage, state, before.clone()));
+    }
+    following.close();
+    // Everything is in place, and ours.
+    works.serve(places, restored, &desk, &settings)?;
+    if !following.is_empty() {
+        // What was changed while this process took over was seen by nobody.
+        desk.reload().await;
+    }
     ready(&status)?;
     tokio::select! {
-        () = asked => {}
-        () = unused(life, sandboxes.count()) => {}
+        () = &mut asked => {}
+        () = unused(opened.life, works.sandboxes.count()) => {}
+        Some(channel) = replaced.recv() => {
+            works.stop.cancel();
+            replace::retire(channel, &desk, (&works.proxy, &works.state), asked).await;
+        }
     }
     tracing::info!("shutting down");
-    stop.cancel();
-    proxy.shutdown().await;
-    tasks.close();
-    if tokio::time::timeout(Duration::from_secs(5), tasks.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("some tasks did not end in time");
-    }
-    state.close().await
+    works.end(&before, &following).await
 }
 
 /// Answers the socket and reads the configuration again when it changes, until told to stop.
 fn attend(
     desk: &Arc<Desk>,
-    listener: UnixListener,
+    admin: std::os::unix::net::UnixListener,
     settings: &Settings,
     (tasks, stop): (&TaskTracker, &CancellationToken),
-) {
-    let answer: Arc<dyn Answer> = Arc::clone(desk) as Arc<dyn Answer>;
+) -> anyhow::Result<()> {
+    let listener = UnixListener::from_std(admin).context("serving the gate's socket")?;
+    let answering = Answering {
+        answer: Arc::clone(desk) as Arc<dyn Answer>,
+        held: desk.door(),
+    };
     let (conversations, until) = (tasks.clone(), stop.clone());
-    tasks.spawn(async move { socket::serve(listener, answer, &conversations, &until).await });
+    tasks.spawn(async move { socket::serve(listener, answering, &conversations, &until).await });
     let desk = Arc::clone(desk);
     tasks.spawn(files::watch(
         settings.watched().to_vec(),
@@ -176,6 +372,7 @@ fn attend(
             async move { desk.reload().await }
         },
     ));
+    Ok(())
 }
 
 /// Ends when a gate that lives for sandboxes has had none for a while; never otherwise.

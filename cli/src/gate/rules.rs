@@ -8,14 +8,14 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use exeat_custody::{Custody, OsKeyring, Stores};
-use exeat_pipeline::{Network, Rules};
+use exeat_pipeline::{Network, Roots, Rules, UpstreamProxy};
 use exeat_policy::Policy;
 use exeat_types::AgentId;
 
 use super::state::State;
 use crate::{
     env,
-    settings::{Settings, read_sources},
+    settings::{Endpoint, Settings, read_sources},
 };
 
 impl State {
@@ -29,7 +29,7 @@ impl State {
             let sources = read_sources(&settings.policy)?;
             let policy = Policy::compile_with(&mut state.compiled(), &sources, &settings.world())?;
             let custody = state.custody(&settings)?;
-            let network = state.network(&settings);
+            let network = state.network(&settings)?;
             Ok(Rules {
                 policy: Arc::new(policy),
                 custody: Arc::new(custody),
@@ -71,22 +71,46 @@ impl State {
         }
     }
 
-    fn network(&self, settings: &Settings) -> Network {
-        let allow_private = settings.network.allow_private.iter();
-        let connect_to = settings.network.connect_to.iter();
-        let mut hasher = DefaultHasher::new();
-        settings.network.upstream_roots.hash(&mut hasher);
-        Network {
-            allow_private: allow_private
-                .map(|end| (end.host.clone(), end.port))
-                .collect(),
-            connect_to: connect_to
-                .map(|(end, to)| ((end.host.clone(), end.port), *to))
-                .collect(),
-            own_ports: self.ports().clone(),
-            roots_id: hasher.finish(),
+    fn network(&self, settings: &Settings) -> anyhow::Result<Network> {
+        let network = &settings.network;
+        for warning in network.warnings() {
+            tracing::warn!("{warning}");
         }
+        let named = |end: &Endpoint| (end.host.clone(), end.port);
+        let connect_to = network.connect_to.iter();
+        let passthrough = network.passthrough.iter();
+        let proxy = network.upstream_proxy.clone();
+        Ok(Network {
+            allow_private: network.allow_private.iter().map(named).collect(),
+            connect_to: connect_to.map(|(end, to)| (named(end), *to)).collect(),
+            own_ports: self.ports().clone(),
+            roots: roots(settings)?,
+            passthrough: passthrough
+                .map(|(end, agents)| (named(end), agents.clone()))
+                .collect(),
+            upstream_proxy: proxy.map(|proxy| UpstreamProxy {
+                origin: proxy.origin,
+                credential: proxy.credential,
+                bypass: proxy.bypass,
+            }),
+        })
     }
+}
+
+/// The system's roots and those of the settings, as they are now.
+fn roots(settings: &Settings) -> anyhow::Result<Roots> {
+    let system = exeat_ca::system_roots().context("reading the system's roots")?;
+    let both = system
+        .certificates
+        .iter()
+        .chain(&settings.network.upstream_roots);
+    let certificates: Arc<[Vec<u8>]> = both.map(|one| one.to_vec()).collect();
+    let mut hasher = DefaultHasher::new();
+    certificates.hash(&mut hasher);
+    Ok(Roots {
+        id: hasher.finish(),
+        certificates,
+    })
 }
 
 /// The variables that hold this agent's placeholders, by name.

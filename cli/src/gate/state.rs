@@ -1,27 +1,22 @@
-//! What a data folder holds, opened: master key, vault, ledger, certificate authority, and the keys they are sealed under.
+//! A data folder, opened: what `stores.rs` has read, with the ledger and the certificate authority.
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use exeat_ca::{Root, Store};
-use exeat_custody::{MasterKey, OsKeyring, SoftwareSigner, Vault, token::TokenKey};
+use exeat_ca::{Authority, Root, Sealed, Store};
+use exeat_custody::{MasterKey, Vault, token::TokenKey};
 use exeat_ledger::{Ledger, PolicyChange, Record};
 use exeat_pipeline::Gate;
-use exeat_types::{Clock, Secret, SystemClock, random_bytes};
+use exeat_types::{Clock, Secret};
 
-use crate::{
-    folder::DataFolder,
-    passphrase::{self, Age},
-    settings::{Anchor, Master, Settings},
-};
+use super::stores::Stores;
+use crate::{folder::DataFolder, settings::Settings};
 
-/// The name of the master key in the operating system's keyring.
-const KEYRING_ENTRY: &str = "exeat-master-key";
 /// How long a stored root lives.
 const ROOT_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -37,66 +32,35 @@ pub(crate) struct State {
     placeholder_key: Secret,
     own_ports: Mutex<BTreeSet<u16>>,
     compiled: Mutex<exeat_policy::Cache>,
+    /// Signs for the listeners of `exeat serve`.
+    authority: Mutex<Option<Arc<Authority>>>,
 }
 
 impl State {
+    pub(super) fn of(stores: Stores, ledger: Ledger) -> Self {
+        Self {
+            folder: stores.folder,
+            settings: Mutex::new(stores.settings),
+            master: stores.master,
+            vault: Mutex::new(stores.vault),
+            ledger,
+            clock: stores.clock,
+            tokens: stores.tokens,
+            placeholder_key: stores.placeholder_key,
+            own_ports: Mutex::default(),
+            compiled: Mutex::new(stores.compiled),
+            authority: Mutex::default(),
+        }
+    }
+
     /// Opens everything; what is not there yet is made.
     pub(crate) async fn open(
         folder: DataFolder,
         settings: Option<Settings>,
     ) -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(move || Self::open_blocking(folder, settings))
+        tokio::task::spawn_blocking(move || Stores::open(folder, settings)?.with_ledger())
             .await
             .context("opening the folder")?
-    }
-
-    fn open_blocking(folder: DataFolder, settings: Option<Settings>) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let kind = settings
-            .as_ref()
-            .map_or(Master::KeyFile, |settings| settings.master);
-        let master = master_key(folder.path(), kind)?;
-        let vault =
-            Vault::open(&folder.path().join("vault.json"), &master).context("opening the vault")?;
-        let seed = sealed_key(folder.path(), &master, "ledger-key")?;
-        let signer = SoftwareSigner::from_seed(&seed).context("the ledger's key")?;
-        let mut options =
-            exeat_ledger::Options::new(ledger_folder(folder.path(), settings.as_ref()));
-        options.anchor = settings
-            .as_ref()
-            .and_then(|settings| settings.ledger.anchor.clone())
-            .map(|anchor| match anchor {
-                Anchor::File(path) => exeat_ledger::Anchor::File(path),
-                Anchor::Command(argv) => exeat_ledger::Anchor::Command(argv),
-            });
-        let opened = Ledger::open(
-            options,
-            Arc::new(signer),
-            master.sealer("captures"),
-            Arc::clone(&clock),
-        );
-        let (ledger, recovery) = opened.context("opening the ledger")?;
-        if recovery.cut.is_some() || !recovery.swept.is_empty() {
-            tracing::warn!(?recovery, "the ledger was put in order after a crash");
-        }
-        let tokens = Arc::new(TokenKey::new(&sealed_key(
-            folder.path(),
-            &master,
-            "token-key",
-        )?));
-        let placeholder_key = sealed_key(folder.path(), &master, "placeholder-key")?;
-        Ok(Self {
-            folder,
-            settings: Mutex::new(settings),
-            master,
-            vault: Mutex::new(vault),
-            ledger,
-            clock,
-            tokens,
-            placeholder_key,
-            own_ports: Mutex::default(),
-            compiled: Mutex::default(),
-        })
     }
 
     pub(crate) const fn folder(&self) -> &DataFolder {
@@ -121,6 +85,14 @@ impl State {
 
     pub(crate) fn vault(&self) -> MutexGuard<'_, Vault> {
         self.vault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the sealed secrets again, as another process has changed them.
+    pub(crate) fn reopen_vault(&self) -> anyhow::Result<()> {
+        let path = self.folder.path().join("vault.json");
+        let fresh = Vault::open(&path, &self.master).context("opening the vault")?;
+        *self.vault() = fresh;
+        Ok(())
     }
 
     pub(crate) fn settings(&self) -> Option<Settings> {
@@ -178,6 +150,42 @@ impl State {
         Ok(store)
     }
 
+    /// The root of a sandbox, sealed for a moment, for the process that takes over.
+    pub(crate) fn seal_root(&self, root: &Root) -> anyhow::Result<Sealed> {
+        root.seal(&*self.master.sealer("hand-over"))
+            .context("sealing the root of a sandbox")
+    }
+
+    /// The root of a sandbox that the process before this one sealed.
+    pub(crate) fn unseal_root(&self, sealed: &Sealed) -> anyhow::Result<Root> {
+        Root::unseal(sealed, &*self.master.sealer("hand-over"))
+            .context("opening the root of a sandbox")
+    }
+
+    /// The authority that signs for the listeners from here on.
+    pub(crate) fn keep_authority(&self, authority: &Arc<Authority>) {
+        *self.authority() = Some(Arc::clone(authority));
+    }
+
+    /// Has the listeners' authority sign with the root that is stored, if that is another one.
+    pub(crate) fn renew_root(&self) -> anyhow::Result<()> {
+        let authority = self.authority().clone();
+        let (Some(authority), Some(store)) = (authority, self.ca()?) else {
+            return Ok(());
+        };
+        if authority.root().fingerprint() != store.current().fingerprint() {
+            authority.replace_root(Arc::clone(store.current()));
+            tracing::info!("listeners sign with another root from here on");
+        }
+        Ok(())
+    }
+
+    fn authority(&self) -> MutexGuard<'_, Option<Arc<Authority>>> {
+        self.authority
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The store, made on first use.
     pub(crate) fn ca_or_init(&self) -> anyhow::Result<Store> {
         match self.ca()? {
@@ -221,67 +229,4 @@ impl State {
             .await
             .context("closing the ledger")
     }
-}
-
-fn ledger_folder(folder: &Path, settings: Option<&Settings>) -> PathBuf {
-    match settings.and_then(|settings| settings.ledger.path.as_ref()) {
-        Some(path) => folder.join(path),
-        None => folder.join("ledger"),
-    }
-}
-
-fn master_key(folder: &Path, kind: Master) -> anyhow::Result<MasterKey> {
-    match kind {
-        Master::KeyFile => {
-            let path = folder.join("master.key");
-            let key = if path.exists() {
-                MasterKey::from_key_file(&path)
-            } else {
-                MasterKey::create_key_file(&path)
-            };
-            key.context("the master key file")
-        }
-        Master::Passphrase => {
-            let path = folder.join("master.json");
-            let passphrase = passphrase::read(if path.exists() { Age::Known } else { Age::New })?;
-            let key = if path.exists() {
-                MasterKey::from_passphrase(&path, &passphrase)
-            } else {
-                MasterKey::create_with_passphrase(
-                    &path,
-                    &passphrase,
-                    exeat_custody::Cost::default(),
-                )
-            };
-            key.context("the master key from the passphrase")
-        }
-        Master::Keyring => {
-            let known = folder.join("vault.json").exists();
-            let key = if known {
-                MasterKey::from_keyring(&OsKeyring, KEYRING_ENTRY)
-            } else {
-                MasterKey::create_in_keyring(&OsKeyring, KEYRING_ENTRY)
-            };
-            key.context("the master key in the keyring")
-        }
-    }
-}
-
-/// A random key that is kept sealed in the folder, made on first use.
-fn sealed_key(folder: &Path, master: &MasterKey, name: &str) -> anyhow::Result<Secret> {
-    let path = folder.join(format!("{name}.sealed"));
-    let sealer = master.sealer("keys");
-    let shown = path.display().to_string();
-    if path.exists() {
-        let sealed = std::fs::read(&path).with_context(|| format!("reading `{shown}`"))?;
-        return sealer
-            .open(name, &sealed)
-            .with_context(|| format!("opening `{shown}` with the master key"));
-    }
-    let key: [u8; 32] = random_bytes()?;
-    let sealed = sealer.seal(name, &key)?;
-    crate::folder::write_private(&path, &sealed).with_context(|| format!("writing `{shown}`"))?;
-    sealer
-        .open(name, &sealed)
-        .with_context(|| format!("opening `{shown}` with the master key"))
 }

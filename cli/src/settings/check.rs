@@ -1,17 +1,19 @@
 //! Compares the values of `exeat.toml` with each other and with the disk, and makes [`Settings`] of them.
 
+mod listeners;
+mod network;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
 use exeat_custody::{CredentialSpec, SecretRef};
-use exeat_types::{AgentId, CredentialId, Report, Scheme, Seal, Source, did_you_mean};
+use exeat_types::{AgentId, CredentialId, Report, Scheme, Source};
 
 use super::{
-    Anchor, Credential, Endpoint, Ledger, Listener, ListenerTls, Master, Mode, Network,
-    PolicyFiles, Settings, files,
-    raw::{Placed, Raw, RawCredential, RawListener, RawNetwork, RawTls},
+    Anchor, Credential, Endpoint, Ledger, Master, Network, PolicyFiles, Settings, files,
+    raw::{Placed, Raw, RawCredential},
 };
 
 /// What every check needs: the text for places, the folder for relative paths, the list to add to.
@@ -32,10 +34,11 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
     for agent in raw.agents {
         agents.insert(agent.id, check.groups(agent.groups));
     }
-    let network = check.network(raw.network);
+    let (mut network, ways) = check.network(raw.network);
     let known: Vec<&AgentId> = agents.keys().collect();
     let listeners = check.listeners(raw.listeners, &known);
     let credentials = check.credentials(raw.credentials, &network);
+    check.ways(ways, &known, &credentials, &mut network);
     if let Some(metrics) = &raw.metrics
         && !metrics.value.ip().is_loopback()
     {
@@ -66,6 +69,7 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
         master: raw.master.unwrap_or(Master::KeyFile),
         metrics: raw.metrics.map(|metrics| metrics.value),
         data: raw.data.map(|data| check.folder.join(data)),
+        rules_named: None,
     }
 }
 
@@ -87,92 +91,6 @@ impl Check<'_> {
         groups.into_iter().map(|group| group.value).collect()
     }
 
-    fn listeners(&mut self, raws: Vec<RawListener>, agents: &[&AgentId]) -> Vec<Listener> {
-        let mut taken = BTreeSet::new();
-        let mut listeners = Vec::new();
-        for raw in raws {
-            if let Some(agent) = &raw.agent
-                && !agents.contains(&&agent.value)
-            {
-                let near = did_you_mean(
-                    agent.value.as_str(),
-                    agents.iter().map(|known| known.as_str()),
-                );
-                let help = near.map_or_else(
-                    || format!("add `[agents.{}]`", agent.value),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                self.at(agent, format!("unknown agent `{}`", agent.value))
-                    .label("not defined in [agents]")
-                    .help(help);
-            }
-            let (Some(mode), Some(address)) = (raw.mode, raw.address) else {
-                continue;
-            };
-            if address.value.port() != 0 && !taken.insert(address.value) {
-                self.at(
-                    &address,
-                    format!("`{}` is already taken by a listener above", address.value),
-                );
-            }
-            let seal = raw.seal.as_ref().map_or(Seal::None, |seal| seal.value);
-            if raw.agent.is_none() && mode.value == Mode::Transparent {
-                self.at(&mode, "a transparent listener must name its agent")
-                    .help("redirected traffic carries no token; add `agent = \"...\"`");
-            } else if let Some(seal) = raw.seal.as_ref().filter(|_| raw.agent.is_none()) {
-                self.at(seal, "a gateway listener must name its agent")
-                    .help("add `agent = \"...\"`");
-            }
-            let exposed = !address.value.ip().is_loopback() && seal == Seal::None;
-            if mode.value == Mode::Explicit && exposed && raw.tls.is_none() {
-                self.at(&address, "this listener would carry agent tokens over the network in the clear")
-                    .help("bind a loopback address, add `tls`, or say `seal = \"gateway\"` if a network routes here");
-            }
-            if mode.value == Mode::Transparent
-                && let Some(tls) = &raw.tls
-            {
-                let span = tls.span.clone();
-                self.report.at(
-                    self.source,
-                    span,
-                    "a transparent listener speaks as the target; `tls` does not belong here",
-                );
-            }
-            let tls = raw.tls.and_then(|tls| self.tls(tls));
-            let agent = raw.agent.map(|agent| agent.value);
-            listeners.push(Listener {
-                mode: mode.value,
-                address: address.value,
-                agent,
-                seal,
-                tls,
-            });
-        }
-        listeners
-    }
-
-    fn tls(&mut self, raw: RawTls) -> Option<ListenerTls> {
-        let (cert, key) = (raw.cert?, raw.key?);
-        self.certificates(&cert);
-        self.exists(&key);
-        if let Some(client_ca) = &raw.client_ca {
-            self.certificates(client_ca);
-        }
-        Some(ListenerTls {
-            cert: self.folder.join(cert.value),
-            key: self.folder.join(key.value),
-            client_ca: raw
-                .client_ca
-                .map(|client_ca| self.folder.join(client_ca.value)),
-        })
-    }
-
-    fn exists(&mut self, path: &Placed<String>) {
-        if let Err(problem) = std::fs::metadata(self.folder.join(&path.value)) {
-            self.at(path, format!("cannot read `{}`: {problem}", path.value));
-        }
-    }
-
     fn certificates(
         &mut self,
         path: &Placed<String>,
@@ -185,20 +103,6 @@ impl Check<'_> {
                 Vec::new()
             }
         }
-    }
-
-    fn network(&mut self, raw: RawNetwork) -> Network {
-        let mut network = Network::default();
-        for endpoint in raw.allow_private {
-            network.allow_private.push(endpoint.value);
-        }
-        for (endpoint, address) in raw.connect_to {
-            network.connect_to.insert(endpoint.value, address);
-        }
-        for path in raw.upstream_roots {
-            network.upstream_roots.extend(self.certificates(&path));
-        }
-        network
     }
 
     fn credentials(

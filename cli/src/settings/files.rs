@@ -31,6 +31,13 @@ pub(super) fn read_source(path: &Path) -> Result<Source, Report> {
                 .general(format!("`{name}` can be changed by others (mode {mode:o})"))
                 .help(format!("chmod go-w {name}"));
         }
+        Err(Unreadable::Foreign(owner)) => {
+            report
+                .general(format!(
+                    "`{name}` belongs to user {owner}, who could change it"
+                ))
+                .help("it must belong to whoever runs `exeat`, or to root");
+        }
         Err(Unreadable::Io(problem)) => {
             report.general(format!("cannot read `{name}`: {problem}"));
         }
@@ -89,6 +96,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 enum Unreadable {
     Missing,
     Writable(u32),
+    Foreign(u32),
     Io(io::Error),
 }
 
@@ -98,11 +106,21 @@ fn read_guarded(path: &Path) -> Result<String, Unreadable> {
         _ => Unreadable::Io(problem),
     };
     let file = fs::File::open(path).map_err(wrong)?;
-    let mode = file.metadata().map_err(wrong)?.mode();
-    if mode & OTHERS_WRITE != 0 {
-        return Err(Unreadable::Writable(mode & 0o777));
+    let facts = file.metadata().map_err(wrong)?;
+    if facts.mode() & OTHERS_WRITE != 0 {
+        return Err(Unreadable::Writable(facts.mode() & 0o777));
+    }
+    let ours = [0, rustix::process::geteuid().as_raw()].contains(&facts.uid());
+    if !ours && !is_mounted_read_only(&file) {
+        return Err(Unreadable::Foreign(facts.uid()));
     }
     io::read_to_string(file).map_err(wrong)
+}
+
+/// Whether the file was handed over by whoever made the mounts, such as those of a container.
+fn is_mounted_read_only(file: &fs::File) -> bool {
+    rustix::fs::fstatvfs(file)
+        .is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 /// Files of a folder, sorted by name; hidden ones are left out, as editors leave theirs there.

@@ -52,6 +52,7 @@ pub(super) fn without_secrets(source: &Source) -> Source {
         }
     }
     spans.extend(suspect_lines(&source.text));
+    spans.extend(user_informations(&source.text));
     let mut text = source.text.as_bytes().to_vec();
     for span in spans {
         for byte in text.get_mut(span).into_iter().flatten() {
@@ -61,6 +62,21 @@ pub(super) fn without_secrets(source: &Source) -> Source {
         }
     }
     Source::new(&source.name, &String::from_utf8_lossy(&text))
+}
+
+/// What stands between `://` and `@`: a name and a password, in a URL that should hold none.
+fn user_informations(text: &str) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    let mut from = 0_usize;
+    for piece in text.split_inclusive("://") {
+        let end_of = |piece: &str| piece.find(|c: char| "/?#\"' \t\r\n".contains(c));
+        let authority = end_of(piece).map_or(piece, |end| piece.get(..end).unwrap_or(piece));
+        if let Some(at) = authority.rfind('@').filter(|_| from > 0) {
+            spans.push(from..from.saturating_add(at));
+        }
+        from = from.saturating_add(piece.len());
+    }
+    spans
 }
 
 /// The right-hand sides of `secret = ...` lines that hold no reference, whether or not the file parses.

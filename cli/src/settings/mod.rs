@@ -9,17 +9,19 @@ mod files;
 mod mask;
 mod raw;
 mod raw_credentials;
+mod raw_listeners;
+mod raw_network;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use exeat_custody::CredentialSpec;
-use exeat_types::{AgentId, CredentialId, Host, Report, Seal};
+use exeat_types::{AgentId, CredentialId, Host, Origin, Prefix, Report, Seal};
 use rustls_pki_types::CertificateDer;
 
 pub(crate) use files::read_sources;
@@ -47,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<SocketAddr>,
     /// The data folder, if the file names one.
     pub(crate) data: Option<PathBuf>,
+    /// The rules file that the command line named instead of the configured one.
+    pub(crate) rules_named: Option<PathBuf>,
 }
 
 /// One address where agents connect.
@@ -56,10 +60,16 @@ pub(crate) struct Listener {
     pub(crate) mode: Mode,
     /// The address to bind; port 0 takes a free one.
     pub(crate) address: SocketAddr,
-    /// The agent that everybody here is; a transparent or gateway listener always names one.
+    /// The agent that everybody here is; a transparent or gateway listener always names one, a dns listener never.
     pub(crate) agent: Option<AgentId>,
     /// How well clients of this listener are cut off from other ways out.
     pub(crate) seal: Seal,
+    /// How traffic gets to a transparent listener.
+    pub(crate) capture: Capture,
+    /// Where clients may come from; from anywhere when it is empty.
+    pub(crate) clients: Vec<Prefix>,
+    /// What a dns listener gives for every name; an address for each name when it is empty.
+    pub(crate) answers: Vec<IpAddr>,
     /// TLS towards the client of an explicit proxy.
     pub(crate) tls: Option<ListenerTls>,
 }
@@ -71,6 +81,17 @@ pub(crate) enum Mode {
     Explicit,
     /// Redirected TCP: TLS or HTTP as if it were the target.
     Transparent,
+    /// Names, answered by policy and with made-up addresses: UDP and TCP.
+    Dns,
+}
+
+/// How traffic that was meant for others gets to a transparent listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Capture {
+    /// Its destination is rewritten (netfilter's REDIRECT).
+    Redirect,
+    /// It is delivered as it is (netfilter's TPROXY). The listener needs `CAP_NET_ADMIN` to bind.
+    Tproxy,
 }
 
 /// TLS of an explicit listener.
@@ -111,6 +132,44 @@ pub(crate) struct Network {
     pub(crate) connect_to: BTreeMap<Endpoint, SocketAddr>,
     /// Roots that upstream certificates may chain to, besides the system's.
     pub(crate) upstream_roots: Vec<CertificateDer<'static>>,
+    /// The files that these are from.
+    pub(crate) roots_from: Vec<PathBuf>,
+    /// Targets whose TLS passes unread, and for whom; for every agent when there is no list.
+    pub(crate) passthrough: BTreeMap<Endpoint, Option<BTreeSet<AgentId>>>,
+    /// The proxy between the gate and the Internet.
+    pub(crate) upstream_proxy: Option<UpstreamProxy>,
+}
+
+/// A proxy between the gate and the Internet.
+#[derive(Debug, Clone)]
+pub(crate) struct UpstreamProxy {
+    /// Where it is; always plain HTTP.
+    pub(crate) origin: Origin,
+    /// What it asks for: a credential of the kind `basic` that is bound to it.
+    pub(crate) credential: Option<CredentialId>,
+    /// Hosts that are reached without it.
+    pub(crate) bypass: BTreeSet<Host>,
+}
+
+impl Network {
+    /// One sentence for each target that passes unread: nobody should be surprised by it.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let told = |(target, agents): (&Endpoint, &Option<BTreeSet<AgentId>>)| {
+            let whose = match agents {
+                Some(agents) => agents
+                    .iter()
+                    .map(AgentId::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                None => "every agent".to_owned(),
+            };
+            format!(
+                "TLS of {whose} to {}:{} passes unread: no tool, no rule, no redaction",
+                target.host, target.port
+            )
+        };
+        self.passthrough.iter().map(told).collect()
+    }
 }
 
 /// Where receipts go.
@@ -161,8 +220,28 @@ impl Settings {
         Self::parse(file, &source)
     }
 
+    /// The same with other rules than the configured ones, if some are named.
+    pub(crate) fn with_rules(mut self, named: Option<PathBuf>) -> Self {
+        if let Some(file) = &named {
+            self.policy.file.clone_from(file);
+        }
+        self.rules_named = named;
+        self
+    }
+
+    /// Reads the file again; rules that the command line named stay.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub(crate) fn reload(&self) -> Result<Self, Report> {
+        Ok(Self::load(&self.file)?.with_rules(self.rules_named.clone()))
+    }
+
     /// Checks a text that was read from `file`.
-    fn parse(file: &Path, source: &exeat_types::Source) -> Result<Self, Report> {
+    ///
+    /// # Errors
+    /// Every problem found, each with its place.
+    pub(crate) fn parse(file: &Path, source: &exeat_types::Source) -> Result<Self, Report> {
         let source = mask::without_secrets(source);
         let mut report = Report::new();
         let raw = raw::read(&source, &mut report);

@@ -4,11 +4,15 @@ use std::{net::SocketAddr, ops::Range};
 
 use exeat_custody::{Kind, Shape};
 use exeat_types::{
-    AgentId, Authority, CredentialId, Origin, Report, Seal, Source,
+    AgentId, CredentialId, Origin, Report, Source,
     config::{Document, Item, Table},
 };
 
-use super::{Anchor, Endpoint, Master, Mode, raw_credentials};
+use super::{
+    Anchor, Master, raw_credentials,
+    raw_listeners::{self, RawListener},
+    raw_network::{self, RawNetwork},
+};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -41,21 +45,6 @@ pub(super) struct Raw {
     pub(super) data: Option<String>,
 }
 
-pub(super) struct RawListener {
-    pub(super) mode: Option<Placed<Mode>>,
-    pub(super) address: Option<Placed<SocketAddr>>,
-    pub(super) agent: Option<Placed<AgentId>>,
-    pub(super) seal: Option<Placed<Seal>>,
-    pub(super) tls: Option<RawTls>,
-}
-
-pub(super) struct RawTls {
-    pub(super) cert: Option<Placed<String>>,
-    pub(super) key: Option<Placed<String>>,
-    pub(super) client_ca: Option<Placed<String>>,
-    pub(super) span: Range<usize>,
-}
-
 pub(super) struct RawAgent {
     pub(super) id: AgentId,
     pub(super) groups: Vec<Placed<String>>,
@@ -68,13 +57,6 @@ pub(super) struct RawCredential {
     pub(super) secret: Option<Placed<String>>,
     pub(super) shape: Shape,
     pub(super) variables: Vec<Placed<String>>,
-}
-
-#[derive(Default)]
-pub(super) struct RawNetwork {
-    pub(super) allow_private: Vec<Placed<Endpoint>>,
-    pub(super) connect_to: Vec<(Placed<Endpoint>, SocketAddr)>,
-    pub(super) upstream_roots: Vec<Placed<String>>,
 }
 
 /// Sections that a later version reads. They are named, so that nobody believes them to be in force.
@@ -99,7 +81,7 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
         .unwrap_or_default()
     {
         if let Some(table) = item.table(report) {
-            raw.listeners.push(listener(&table, report));
+            raw.listeners.push(raw_listeners::read(&table, report));
         }
     }
     section(&root, "agents", report, |table, report| {
@@ -109,7 +91,7 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
         raw.credentials = raw_credentials::read(table, report)
     });
     section(&root, "network", report, |table, report| {
-        raw.network = network(table, report)
+        raw.network = raw_network::read(table, report)
     });
     section(&root, "metrics", report, |table, report| {
         raw.metrics = table
@@ -163,49 +145,6 @@ fn section(
     }
 }
 
-fn listener(table: &Table<'_>, report: &mut Report) -> RawListener {
-    let modes = [
-        ("explicit", Mode::Explicit),
-        ("transparent", Mode::Transparent),
-    ];
-    let mode = table.need("mode", report);
-    let seal = table.get("seal");
-    let raw = RawListener {
-        mode: mode.and_then(|item| Some(Placed::new(&item, item.word(report, &modes)?))),
-        address: table
-            .need("address", report)
-            .and_then(|item| placed(&item, report)),
-        agent: table.get("agent").and_then(|item| placed(&item, report)),
-        seal: seal.and_then(|item| {
-            Some(Placed::new(
-                &item,
-                item.word(report, &[("gateway", Seal::Gateway)])?,
-            ))
-        }),
-        tls: table.get("tls").and_then(|item| tls(&item, report)),
-    };
-    table.finish(report);
-    raw
-}
-
-fn tls(item: &Item<'_>, report: &mut Report) -> Option<RawTls> {
-    let table = item.table(report)?;
-    let raw = RawTls {
-        cert: table
-            .need("cert", report)
-            .and_then(|item| placed(&item, report)),
-        key: table
-            .need("key", report)
-            .and_then(|item| placed(&item, report)),
-        client_ca: table
-            .get("client-ca")
-            .and_then(|item| placed(&item, report)),
-        span: item.span(),
-    };
-    table.finish(report);
-    Some(raw)
-}
-
 fn agents(table: &Table<'_>, report: &mut Report) -> Vec<RawAgent> {
     let mut agents = Vec::new();
     for (name, span, item) in table.entries() {
@@ -221,27 +160,6 @@ fn agents(table: &Table<'_>, report: &mut Report) -> Vec<RawAgent> {
         }));
     }
     agents
-}
-
-fn network(table: &Table<'_>, report: &mut Report) -> RawNetwork {
-    let mut raw = RawNetwork::default();
-    for item in table
-        .get("allow-private")
-        .map(|item| item.items(report))
-        .unwrap_or_default()
-    {
-        raw.allow_private.extend(placed(&item, report));
-    }
-    if let Some(inner) = table.get("connect-to").and_then(|item| item.table(report)) {
-        for (name, span, item) in inner.entries() {
-            let endpoint = name_of::<Endpoint>(&inner, name, &span, report);
-            let address = item.parse(report);
-            raw.connect_to.extend(endpoint.zip(address));
-        }
-    }
-    raw.upstream_roots = texts(table, "upstream-roots", report);
-    table.finish(report);
-    raw
 }
 
 fn anchor(item: &Item<'_>, report: &mut Report) -> Option<Anchor> {
@@ -276,21 +194,6 @@ fn anchor(item: &Item<'_>, report: &mut Report) -> Option<Anchor> {
     }
 }
 
-impl std::str::FromStr for Endpoint {
-    type Err = exeat_types::Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let authority = Authority::parse(text)?;
-        let missing = || {
-            exeat_types::Malformed::new("endpoint", "expected `host:port` with the port written")
-        };
-        Ok(Self {
-            host: authority.host,
-            port: authority.port.ok_or_else(missing)?,
-        })
-    }
-}
-
 pub(super) fn placed<T: std::str::FromStr<Err: std::fmt::Display>>(
     item: &Item<'_>,
     report: &mut Report,
@@ -302,11 +205,11 @@ pub(super) fn text(table: &Table<'_>, key: &'static str, report: &mut Report) ->
     table.get(key)?.text(report).map(str::to_owned)
 }
 
-pub(super) fn texts(
+pub(super) fn texts<T: std::str::FromStr<Err: std::fmt::Display>>(
     table: &Table<'_>,
     key: &'static str,
     report: &mut Report,
-) -> Vec<Placed<String>> {
+) -> Vec<Placed<T>> {
     let items = table
         .get(key)
         .map(|item| item.items(report))

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use exeat_custody::Kind;
 use exeat_types::Source;
 
-use super::{Master, Mode, Settings, files};
+use super::{Capture, Master, Mode, Settings, files};
 
 /// Checks a text as if it stood in `exeat.toml` of an empty folder.
 fn parse(text: &str) -> Result<Settings, String> {
@@ -97,6 +97,43 @@ folder = "state"
 }
 
 #[test]
+fn the_listeners_of_a_gateway_are_read() {
+    let settings = parse(
+        r#"
+[[listener]]
+mode = "transparent"
+address = "0.0.0.0:8081"
+agent = "claude"
+seal = "gateway"
+[[listener]]
+mode = "transparent"
+address = "[::]:8081"
+agent = "claude"
+seal = "gateway"
+capture = "tproxy"
+clients = ["10.77.0.0/24", "fd77::/64"]
+[[listener]]
+mode = "dns"
+address = "0.0.0.0:5353"
+answers = ["10.77.0.1", "fd77::1"]
+[agents.claude]
+"#,
+    )
+    .unwrap();
+    let [redirect, tproxy, names] = settings.listeners.as_slice() else {
+        panic!("{:?}", settings.listeners)
+    };
+    assert_eq!(redirect.capture, Capture::Redirect);
+    assert!(redirect.clients.is_empty() && redirect.answers.is_empty());
+    assert_eq!(tproxy.capture, Capture::Tproxy);
+    let clients = ["10.77.0.0/24", "fd77::/64"].map(|text| text.parse().unwrap());
+    assert_eq!(tproxy.clients, clients);
+    assert_eq!((names.mode, names.agent.as_ref()), (Mode::Dns, None));
+    let answers = ["10.77.0.1", "fd77::1"].map(|text| text.parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(names.answers, answers);
+}
+
+#[test]
 fn an_empty_file_opens_nothing() {
     let settings = parse("").unwrap();
     assert!(
@@ -148,6 +185,36 @@ fn listeners_that_would_widen_access_refuse() {
         &["`127.0.0.1:8080` is already taken by a listener above"],
     );
     check(
+        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:1\"\ncapture = \"tproxy\"\n",
+        &["`capture` belongs to a transparent listener"],
+    );
+    check(
+        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:1\"\nclients = []\n",
+        &["no client could ever come in"],
+    );
+    check(
+        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:1\"\nclients = [\"10.77.0.1/24\", \"all\"]\n",
+        &[
+            "prefix: the address has bits beyond the prefix",
+            "prefix: expected an address and the length of its prefix, such as `10.77.0.0/24`",
+        ],
+    );
+    check(
+        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:1\"\nanswers = [\"10.0.0.1\"]\n",
+        &["`answers` belongs to a dns listener"],
+    );
+    check(
+        "[[listener]]\nmode = \"dns\"\naddress = \"127.0.0.1:1\"\nanswers = [\"10.0.0.1\", \"10.0.0.2\"]\n",
+        &["one address of each family can be given"],
+    );
+    check(
+        "[[listener]]\nmode = \"dns\"\naddress = \"0.0.0.0:53\"\nagent = \"claude\"\nseal = \"gateway\"\n[agents.claude]\n",
+        &[
+            "a dns listener has no `agent`",
+            "a dns listener has no `seal`",
+        ],
+    );
+    check(
         "[metrics]\naddress = \"0.0.0.0:9\"\n",
         &["metrics are served without authentication"],
     );
@@ -181,6 +248,112 @@ fn credentials_that_cannot_work_refuse() {
             "host: expected dot-separated labels of letters, digits, `-` and `_`",
         ],
     );
+}
+
+#[test]
+fn the_ways_out_are_read() {
+    let settings = parse(
+        r#"
+[agents.claude]
+[credentials.corp]
+kind = "basic"
+username = "gate"
+secret = "sealed:corp"
+hosts = ["http://proxy.corp.example:3128"]
+[network]
+allow-private = ["proxy.corp.example:3128"]
+upstream-proxy = "http://proxy.corp.example:3128"
+upstream-proxy-credential = "corp"
+upstream-proxy-bypass = ["wiki.corp.example", "192.0.2.1"]
+passthrough = ["pinned.example:443", { target = "other.example:8443", agents = ["claude"] }]
+"#,
+    )
+    .unwrap();
+    let proxy = settings.network.upstream_proxy.as_ref().unwrap();
+    assert_eq!(proxy.origin.to_string(), "http://proxy.corp.example:3128");
+    assert_eq!(proxy.credential.as_ref().unwrap().as_str(), "corp");
+    assert_eq!(proxy.bypass.len(), 2);
+    let warnings = settings.network.warnings();
+    assert_eq!(
+        warnings,
+        [
+            "TLS of claude to other.example:8443 passes unread: no tool, no rule, no redaction",
+            "TLS of every agent to pinned.example:443 passes unread: no tool, no rule, no redaction",
+        ]
+    );
+}
+
+#[test]
+fn what_passes_unread_is_exact_known_and_never_where_a_credential_goes() {
+    check(
+        "[credentials.a]\nkind = \"bearer\"\nsecret = \"sealed:a\"\nhosts = [\"a.example\"]\n\
+         [network]\npassthrough = [\"a.example:443\"]\n",
+        &["`a.example:443` cannot pass unread: the credential `a` is bound to it"],
+    );
+    check(
+        "[network]\npassthrough = [\"a.example\", \"*.a.example:443\"]\n",
+        &[
+            "endpoint: expected `host:port` with the port written",
+            "host: expected dot-separated labels of letters, digits, `-` and `_`",
+        ],
+    );
+    check(
+        "[agents.claude]\n[network]\npassthrough = [{ target = \"a.example:443\", agents = [\"cluade\"] }]\n",
+        &["unknown agent `cluade`"],
+    );
+    check(
+        "[network]\npassthrough = [{ target = \"a.example:443\", agents = [] }]\n",
+        &["nobody may use this"],
+    );
+    check(
+        "[network]\npassthrough = [\"a.example:443\", { target = \"A.example:443\" }]\n",
+        &["this target stands here twice"],
+    );
+    check(
+        "[network]\npassthrough = [{ host = \"a.example:443\" }]\n",
+        &["missing key `target`", "unknown key `host`"],
+    );
+}
+
+#[test]
+fn an_upstream_proxy_that_cannot_work_refuses() {
+    let proxied = |rest: &str| {
+        format!(
+            "[credentials.key]\nkind = \"bearer\"\nsecret = \"sealed:key\"\nhosts = [\"a.example\"]\n\
+             [network]\nupstream-proxy = \"http://proxy.example:3128\"\n{rest}\n"
+        )
+    };
+    check(
+        &proxied("upstream-proxy-credential = \"other\""),
+        &["unknown credential `other`"],
+    );
+    check(
+        &proxied("upstream-proxy-credential = \"key\""),
+        &[
+            "`key` is not of the kind `basic`",
+            "`key` is not bound to http://proxy.example:3128",
+        ],
+    );
+    check(
+        "[network]\nupstream-proxy = \"https://proxy.example\"\n",
+        &["a proxy that is itself reached over TLS cannot be used"],
+    );
+    check(
+        "[network]\nupstream-proxy = \"http://10.0.0.9:3128\"\n",
+        &["this address is not public, so it would be refused"],
+    );
+    check(
+        "[network]\nupstream-proxy-credential = \"a\"\nupstream-proxy-bypass = [\"b.example\"]\n",
+        &["there is no `upstream-proxy` that this could be about"; 2],
+    );
+    for text in [
+        "[network]\nupstream-proxy = \"http://gate:CANARY-proxy-1@proxy.example:3128\"\n",
+        "network = { upstream-proxy = \"http://CANARY-proxy-2:x@proxy.example:3128\" }\n",
+        "[network]\nupstream-proxy = 'http://gate:CANARY@-proxy-3@proxy.example:3128' nonsense\n",
+    ] {
+        let report = parse(text).unwrap_err();
+        assert!(!report.contains("CANARY"), "{report}");
+    }
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! What the gate does for its socket, as a trait: the running gate implements it, and so does the short-lived one that a
 //! command opens when none runs.
 
-use std::{fs::File, os::fd::OwnedFd};
+use std::{
+    fs::File,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
 
 use exeat_types::{AgentId, CallId, Secret};
 use serde::{Deserialize, Serialize};
@@ -9,8 +13,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::protocol::{
-    Attach, Attached, Exported, PolicyShown, ReceiptFilter, SecretEntry, Status, TokenMade,
-    TokenOrder,
+    Attach, Attached, Exported, PolicyShown, ReceiptFilter, SecretEntry, SelfTest, Status, Summary,
+    TokenMade, TokenOrder, Upgraded,
 };
 
 /// What the gate can do for a client. Each method runs to its end, even if the client goes, but for `tail`.
@@ -44,17 +48,30 @@ pub(crate) trait Answer: Send + Sync {
     async fn secret_remove(&self, name: String) -> Result<SecretEntry, Failure>;
     /// Seals a secret, as a new version if the name is known.
     async fn secret_set(&self, name: String, secret: Secret) -> Result<SecretEntry, Failure>;
+    /// Writes what a test of a sandbox found into the ledger.
+    async fn self_test(&self, test: SelfTest) -> Result<(), Failure>;
     /// Sends receipts as they are closed; cancelled when the client goes.
     async fn tail(&self, agent: Option<AgentId>, lines: Lines) -> Result<(), Failure>;
     /// Makes an agent token.
     async fn token_create(&self, order: TokenOrder) -> Result<TokenMade, Failure>;
+    /// Hands everything to another program, which is the gate from then on.
+    async fn upgrade(&self, program: PathBuf) -> Result<Upgraded, Failure>;
 }
 
 /// Keeps a sandbox served; dropping it ends that.
-pub(crate) type Attachment = Box<dyn Send + Sync>;
+pub(crate) type Attachment = Box<dyn Served>;
+
+/// A sandbox that is served.
+#[async_trait::async_trait]
+pub(crate) trait Served: Send + Sync {
+    /// What came through it, once its calls have ended or a moment has passed. Nothing when another gate serves it.
+    async fn summary(&self) -> Option<Summary>;
+}
 
 /// The listeners of a sandbox.
 pub(crate) struct Handed {
+    /// A copy of the client's end of the conversation.
+    pub(crate) client: OwnedFd,
     /// The explicit proxy, TCP.
     pub(crate) explicit: OwnedFd,
     /// Names over UDP.
@@ -68,8 +85,19 @@ pub(crate) struct Handed {
 }
 
 impl Handed {
+    /// Every descriptor, in the order in which another gate takes them: the client's end first.
+    pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
+        let first = [&self.client, &self.explicit, &self.dns_udp, &self.dns_tcp];
+        let all = first.into_iter().chain(&self.http).chain(&self.https);
+        all.map(AsFd::as_fd).collect()
+    }
+
     /// Sorts descriptors that came in the order [`Attach`] names.
-    pub(super) fn sort(attach: &Attach, descriptors: Vec<OwnedFd>) -> Option<Self> {
+    pub(crate) fn sort(
+        attach: &Attach,
+        client: OwnedFd,
+        descriptors: Vec<OwnedFd>,
+    ) -> Option<Self> {
         let expected = attach.http.checked_add(attach.https)?.checked_add(3)?;
         if descriptors.len() != expected {
             return None;
@@ -78,6 +106,7 @@ impl Handed {
         let (explicit, dns_udp, dns_tcp) = (rest.next()?, rest.next()?, rest.next()?);
         let http = rest.by_ref().take(attach.http).collect();
         Some(Self {
+            client,
             explicit,
             dns_udp,
             dns_tcp,

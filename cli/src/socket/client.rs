@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs::OpenOptions,
     io::{self, BufRead as _, BufReader, Read as _},
+    net::Shutdown,
     os::{
         fd::BorrowedFd,
         unix::{fs::OpenOptionsExt as _, net::UnixStream},
@@ -29,6 +30,8 @@ use crate::folder::{DataFolder, FolderLock};
 
 /// A gate must answer an ordinary request within this time.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+/// A gate must say its last words within this time.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A gate that is started in the background must listen within this time.
 const START_TIMEOUT: Timespec = Timespec {
     tv_sec: 60,
@@ -109,7 +112,10 @@ impl Client {
     ) -> anyhow::Result<Replies> {
         let lasting = matches!(
             request,
-            Request::Tail { .. } | Request::Attach(_) | Request::ReceiptExport(_)
+            Request::Tail { .. }
+                | Request::Attach(_)
+                | Request::ReceiptExport(_)
+                | Request::Upgrade { .. }
         );
         let limit = if lasting { None } else { Some(REPLY_TIMEOUT) };
         self.stream
@@ -165,6 +171,22 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
+    /// Says that nothing more is wanted, and returns what the gate has to say at the end, if anything.
+    ///
+    /// # Errors
+    /// When the gate has gone away, or says something else.
+    pub(crate) fn last_words<T: DeserializeOwned>(mut self) -> anyhow::Result<Option<T>> {
+        let stream = self.lines.get_ref();
+        stream
+            .shutdown(Shutdown::Write)
+            .and_then(|()| stream.set_read_timeout(Some(LAST_WORDS_TIMEOUT)))
+            .context("the gate went away")?;
+        let last = self.next().transpose()?;
+        last.map(serde_json::from_value)
+            .transpose()
+            .context("cannot read the gate's answer")
+    }
+
     fn read(&mut self) -> anyhow::Result<Option<Value>> {
         let mut line = String::new();
         self.lines

@@ -8,15 +8,15 @@
 mod answer;
 mod client;
 mod protocol;
-mod rights;
+pub(crate) mod rights;
 mod server;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::{Answer, Attachment, Failure, Handed, Lines};
+pub(crate) use answer::{Answer, Attachment, Failure, Handed, Lines, Served};
 pub(crate) use client::{Client, Replies, connect_or_start};
 pub(crate) use protocol::{
-    Attach, Attached, Exported, PolicyShown, ReceiptFilter, Request, SecretEntry, Status,
-    TokenMade, TokenOrder,
+    Attach, Attached, Exported, Hold, PolicyShown, ReceiptFilter, Request, SecretEntry, SelfTest,
+    Status, Summary, TokenMade, TokenOrder, Upgraded,
 };
-pub(crate) use server::{bind, serve};
+pub(crate) use server::{Answering, bind, hold, serve};

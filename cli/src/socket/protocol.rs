@@ -1,7 +1,7 @@
 //! The words of the gate's socket: requests and what comes back. No value in here is a secret, but for a fresh agent
 //! token, which is shown once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use exeat_types::{AgentId, CallId, Digest, FamilyId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub(crate) enum Request {
         /// Under which name.
         name: String,
     },
+    /// Keep what a test of a sandbox found.
+    SelfTest(SelfTest),
     /// Receipts as they are closed, until the client goes.
     Tail {
         /// Only of this agent.
@@ -50,6 +52,11 @@ pub(crate) enum Request {
     },
     /// Make an agent token.
     TokenCreate(TokenOrder),
+    /// Hand everything to another program.
+    Upgrade {
+        /// Which; an absolute path.
+        program: PathBuf,
+    },
 }
 
 /// A sandbox that wants to be served. Its listeners come as descriptors in this order: explicit proxy, DNS over UDP,
@@ -59,10 +66,42 @@ pub(crate) enum Request {
 pub(crate) struct Attach {
     /// Who runs in it.
     pub(crate) agent: AgentId,
+    /// How it is to be held.
+    pub(crate) hold: Hold,
+    /// The rules that the client takes to be in force; a gate that has others does not serve it.
+    pub(crate) policy: PathBuf,
     /// How many listeners take redirected HTTP.
     pub(crate) http: usize,
     /// How many listeners take redirected TLS.
     pub(crate) https: usize,
+}
+
+/// How an agent is held; `exeat_types::Regime` says what that means. Until when one is observed, the gate decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Hold {
+    /// As the rules say.
+    Declared,
+    /// What needs no credential passes too, for a while.
+    Observed,
+    /// As the rules say, and nothing passes unread.
+    Strict,
+}
+
+/// What came through a sandbox that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Summary {
+    /// Different hosts that calls went to.
+    pub(crate) hosts: u64,
+    /// Requests, refused ones among them.
+    pub(crate) requests: u64,
+    /// Requests that were refused.
+    pub(crate) refused: u64,
+    /// Calls whose receipt is not closed yet.
+    pub(crate) open: u64,
+    /// What was paid, by unit.
+    pub(crate) spent: BTreeMap<String, u64>,
 }
 
 /// What a served sandbox needs inside.
@@ -75,6 +114,9 @@ pub(crate) struct Attached {
     pub(crate) bundle_pem: String,
     /// Variables that hold placeholders, by name.
     pub(crate) variables: BTreeMap<String, String>,
+    /// Until when the agent is observed, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) observed_until: Option<Timestamp>,
 }
 
 /// Which receipts.
@@ -120,6 +162,18 @@ pub(crate) struct Status {
     pub(crate) metrics: Option<String>,
     /// Sandboxes it serves.
     pub(crate) sandboxes: usize,
+}
+
+/// What was tried from inside a sandbox, by the stable names of the checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct SelfTest {
+    /// Whose sandbox it was.
+    pub(crate) agent: AgentId,
+    /// What held.
+    pub(crate) passed: Vec<String>,
+    /// What did not.
+    pub(crate) failed: Vec<String>,
 }
 
 /// A sealed secret, without its value.
@@ -171,6 +225,18 @@ pub(crate) struct TokenMade {
     pub(crate) agent: AgentId,
     /// Until when.
     pub(crate) expires: Timestamp,
+}
+
+/// A gate that another has taken the place of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Upgraded {
+    /// The process that was the gate, and ends when its calls have.
+    pub(crate) before: u32,
+    /// The gate.
+    pub(crate) now: Status,
+    /// For how long calls waited, in milliseconds.
+    pub(crate) waited_ms: u64,
 }
 
 /// What an export wrote.

@@ -16,12 +16,12 @@ use rustix::net::{
 use tokio::io::Interest;
 
 /// Most descriptors that one request carries.
-pub(super) const DESCRIPTORS_MAX: usize = 16;
+pub(crate) const DESCRIPTORS_MAX: usize = 32;
 /// Longest request line, in bytes.
 pub(super) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// Sends a line, with the descriptors beside its first byte.
-pub(super) fn send(
+/// Sends bytes, such as a line, with the descriptors beside the first one.
+pub(crate) fn send(
     stream: &UnixStream,
     line: &[u8],
     descriptors: &[BorrowedFd<'_>],

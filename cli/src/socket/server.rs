@@ -3,7 +3,10 @@
 use std::{
     fs::{File, Permissions},
     io::{self, Read as _},
-    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
     sync::Arc,
     time::Duration,
 };
@@ -13,17 +16,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        UnixListener, UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::{Semaphore, mpsc},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    answer::{Answer, Failure, Handed, Lines},
+    answer::{Answer, Attachment, Failure, Handed, Lines},
     protocol::Request,
     rights,
 };
@@ -36,11 +36,19 @@ const TAIL_LINES_MAX: usize = 1024;
 /// How long to wait when the operating system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Who answers, and whether clients have to wait.
+pub(crate) struct Answering {
+    /// Answers them.
+    pub(crate) answer: Arc<dyn Answer>,
+    /// True while the gate is being replaced: whoever comes waits for the one that will be there.
+    pub(crate) held: watch::Receiver<bool>,
+}
+
 /// Binds the socket, replacing what a gate that is gone left behind. The caller holds the folder's lock.
 ///
 /// # Errors
 /// When the socket cannot be made or made private.
-pub(crate) fn bind(folder: &DataFolder) -> io::Result<UnixListener> {
+pub(crate) fn bind(folder: &DataFolder) -> io::Result<std::os::unix::net::UnixListener> {
     let path = folder.socket();
     match std::fs::remove_file(&path) {
         Err(problem) if problem.kind() != io::ErrorKind::NotFound => return Err(problem),
@@ -50,13 +58,14 @@ pub(crate) fn bind(folder: &DataFolder) -> io::Result<UnixListener> {
         folder.with_short_path(&path, |short| std::os::unix::net::UnixListener::bind(short))?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+    Ok(listener)
 }
 
-/// Answers clients until told to stop; conversations that are open then run in `tasks` to their end.
+/// Answers clients until told to stop; conversations that are open then run in `tasks` to their end. While the door is
+/// held, clients wait outside.
 pub(crate) async fn serve(
     listener: UnixListener,
-    answer: Arc<dyn Answer>,
+    mut answering: Answering,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
@@ -64,10 +73,10 @@ pub(crate) async fn serve(
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener, &mut answering.held) => accepted,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "the admin socket did not accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -78,7 +87,7 @@ pub(crate) async fn serve(
             tracing::warn!("too many clients on the admin socket");
             continue;
         };
-        let (answer, stop) = (Arc::clone(&answer), stop.clone());
+        let (answer, stop) = (Arc::clone(&answering.answer), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = converse(stream, &*answer, &stop).await {
                 tracing::debug!(%error, "a client of the admin socket went away");
@@ -86,6 +95,33 @@ pub(crate) async fn serve(
             drop(place);
         });
     }
+}
+
+/// The next client; while the door is held none comes in.
+async fn next(listener: &UnixListener, held: &mut watch::Receiver<bool>) -> io::Result<UnixStream> {
+    loop {
+        let can_be_held = held.wait_for(|held| !held).await.is_ok();
+        tokio::select! {
+            accepted = listener.accept() => return accepted.map(|(stream, _)| stream),
+            _ = held.changed(), if can_be_held => {}
+        }
+    }
+}
+
+/// Keeps a sandbox served whose client attached it to the gate before this one, as if it had attached it here.
+///
+/// # Errors
+/// When the client breaks off.
+pub(crate) async fn hold(
+    client: OwnedFd,
+    attachment: Attachment,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let client = std::os::unix::net::UnixStream::from(client);
+    client.set_nonblocking(true)?;
+    let mut conversation = Conversation(UnixStream::from_std(client)?);
+    conversation.attached(attachment, stop).await?;
+    conversation.line(&json!({ "done": true })).await
 }
 
 /// Answers the one request of a connection.
@@ -105,8 +141,7 @@ pub(crate) async fn converse(
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let (line, descriptors) = timeout(limits::HEAD_TIMEOUT, rights::receive(&stream)).await??;
-    let (reader, writer) = stream.into_split();
-    let mut conversation = Conversation { reader, writer };
+    let mut conversation = Conversation(stream);
     let outcome = match serde_json::from_slice::<Request>(&line) {
         Ok(request) => {
             conversation
@@ -125,16 +160,14 @@ pub(crate) async fn converse(
     conversation.line(&last).await
 }
 
-struct Conversation {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-}
+/// Dropping it closes this process's end and no more: another gate may go on with the client.
+struct Conversation(UnixStream);
 
 impl Conversation {
     async fn line(&mut self, value: &Value) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        timeout(limits::BODY_TIMEOUT, self.writer.write_all(&line)).await?
+        timeout(limits::BODY_TIMEOUT, self.0.write_all(&line)).await?
     }
 
     async fn item(
@@ -172,7 +205,8 @@ impl Conversation {
         match request {
             Request::Status {} => self.item(answer.status().await).await,
             Request::Attach(attach) => {
-                let Some(handed) = Handed::sort(&attach, descriptors) else {
+                let client = self.0.as_fd().try_clone_to_owned()?;
+                let Some(handed) = Handed::sort(&attach, client, descriptors) else {
                     return Ok(Err(Failure::new(
                         "the sandbox handed over the wrong number of listeners",
                     )));
@@ -182,12 +216,7 @@ impl Conversation {
                     Err(failure) => return Ok(Err(failure)),
                 };
                 self.line(&json!({ "item": attached })).await?;
-                tokio::select! {
-                    () = closed(&mut self.reader) => {}
-                    () = stop.cancelled() => {}
-                }
-                drop(attachment);
-                Ok(Ok(()))
+                self.attached(attachment, stop).await.map(Ok)
             }
             Request::CaInit {} => self.item(answer.ca_init().await).await,
             Request::CaRotate {} => self.item(answer.ca_rotate().await).await,
@@ -214,9 +243,28 @@ impl Conversation {
                     Err(failure) => Ok(Err(failure)),
                 }
             }
+            Request::Upgrade { program } => self.item(answer.upgrade(program).await).await,
+            Request::SelfTest(test) => self.item(answer.self_test(test).await).await,
             Request::Tail { agent } => self.tail(agent, answer, stop).await,
             Request::TokenCreate(order) => self.item(answer.token_create(order).await).await,
         }
+    }
+
+    /// Serves a sandbox until its client goes, and says what came through it.
+    async fn attached(
+        &mut self,
+        attachment: Attachment,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
+        tokio::select! {
+            () = closed(&mut self.0) => {}
+            () = stop.cancelled() => {}
+        }
+        // The gate that serves it from here on has the client too, and says it then.
+        let handed_over = || io::Error::other("another gate serves this sandbox");
+        let summary = attachment.summary().await.ok_or_else(handed_over)?;
+        drop(attachment);
+        self.line(&json!({ "item": summary })).await
     }
 
     async fn tail(
@@ -239,7 +287,7 @@ impl Conversation {
                     }
                     return Ok(ended);
                 }
-                () = closed(&mut self.reader) => return Ok(Ok(())),
+                () = closed(&mut self.0) => return Ok(Ok(())),
                 () = stop.cancelled() => return Ok(Ok(())),
             }
         }
@@ -247,7 +295,7 @@ impl Conversation {
 }
 
 /// Waits until the client closes its end; what it still sends is dropped.
-async fn closed(reader: &mut OwnedReadHalf) {
+async fn closed(reader: &mut UnixStream) {
     let mut dropped = [0_u8; 256];
     while let Ok(1..) = reader.read(&mut dropped).await {}
 }

@@ -5,21 +5,22 @@ use std::{
     fs::File,
     io::{Read as _, Seek as _, Write as _},
     os::{fd::AsFd as _, unix::net::UnixStream},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use exeat_types::{AgentId, CallId, Digest, Secret, Timestamp};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    answer::{Answer, Attachment, Failure, Handed, Lines},
+    answer::{Answer, Attachment, Failure, Handed, Lines, Served},
     client::Client,
     protocol::{
-        Attach, Attached, Exported, PolicyShown, ReceiptFilter, Request, SecretEntry, Status,
-        TokenMade, TokenOrder,
+        Attach, Attached, Exported, Hold, PolicyShown, ReceiptFilter, Request, SecretEntry,
+        SelfTest, Status, Summary, TokenMade, TokenOrder, Upgraded,
     },
     server,
 };
@@ -33,6 +34,19 @@ struct Remembering {
 }
 
 struct SaysWhenDropped(Option<mpsc::Sender<()>>);
+
+#[async_trait::async_trait]
+impl Served for SaysWhenDropped {
+    async fn summary(&self) -> Option<Summary> {
+        Some(Summary {
+            hosts: 1,
+            requests: 2,
+            refused: 0,
+            open: 0,
+            spent: BTreeMap::new(),
+        })
+    }
+}
 
 impl Drop for SaysWhenDropped {
     fn drop(&mut self) {
@@ -66,6 +80,7 @@ impl Answer for Remembering {
             root_pem: text,
             bundle_pem: String::new(),
             variables: BTreeMap::new(),
+            observed_until: None,
         };
         Ok((attached, Box::new(SaysWhenDropped(self.left.clone()))))
     }
@@ -124,6 +139,10 @@ impl Answer for Remembering {
         })
     }
 
+    async fn self_test(&self, _: SelfTest) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn tail(&self, agent: Option<AgentId>, lines: Lines) -> Result<(), Failure> {
         for n in 0.. {
             if lines.send(json!({ "n": n, "agent": agent })).await.is_err() {
@@ -136,6 +155,10 @@ impl Answer for Remembering {
     async fn token_create(&self, _: TokenOrder) -> Result<TokenMade, Failure> {
         Err(Failure::new("no"))
     }
+
+    async fn upgrade(&self, _: PathBuf) -> Result<Upgraded, Failure> {
+        Err(Failure::new("no"))
+    }
 }
 
 struct Running {
@@ -143,6 +166,7 @@ struct Running {
     gate: Arc<Remembering>,
     left: mpsc::Receiver<()>,
     stop: CancellationToken,
+    door: watch::Sender<bool>,
     runtime: Option<tokio::runtime::Runtime>,
     _place: tempfile::TempDir,
 }
@@ -162,16 +186,24 @@ impl Running {
             .build()
             .unwrap();
         let stop = CancellationToken::new();
-        let listener = runtime.block_on(async { server::bind(&folder).unwrap() });
-        let (answer, stopping, tasks) = (Arc::clone(&gate), stop.clone(), TaskTracker::new());
+        let bound = server::bind(&folder).unwrap();
+        let listener =
+            runtime.block_on(async { tokio::net::UnixListener::from_std(bound).unwrap() });
+        let (door, held) = watch::channel(false);
+        let answering = server::Answering {
+            answer: Arc::clone(&gate) as Arc<dyn Answer>,
+            held,
+        };
+        let (stopping, tasks) = (stop.clone(), TaskTracker::new());
         runtime
             .handle()
-            .spawn(async move { server::serve(listener, answer, &tasks, &stopping).await });
+            .spawn(async move { server::serve(listener, answering, &tasks, &stopping).await });
         Self {
             folder,
             gate,
             left,
             stop,
+            door,
             runtime: Some(runtime),
             _place: place,
         }
@@ -254,6 +286,8 @@ fn a_sandbox_is_served_until_its_client_goes() {
     let other = tempfile::tempfile().unwrap();
     let attach = |http| Attach {
         agent: AgentId::new("claude").unwrap(),
+        hold: Hold::Declared,
+        policy: "/somewhere/policy.toml".into(),
         http,
         https: 1,
     };
@@ -277,6 +311,14 @@ fn a_sandbox_is_served_until_its_client_goes() {
     assert_eq!(attached.root_pem, "explicit");
     assert!(running.left.try_recv().is_err());
     drop(replies);
+    assert_eq!(running.left.blocking_recv(), Some(()));
+    let mut replies = running
+        .client()
+        .ask(&Request::Attach(attach(1)), &fds)
+        .unwrap();
+    assert!(replies.next().unwrap().is_ok());
+    let last: Option<Summary> = replies.last_words().unwrap();
+    assert_eq!(last.unwrap().requests, 2);
     assert_eq!(running.left.blocking_recv(), Some(()));
 }
 
@@ -356,4 +398,16 @@ fn without_a_gate_there_is_no_client_and_one_can_run_within() {
             .is_empty()
     );
     folder.lock(Duration::ZERO).unwrap();
+}
+
+#[test]
+fn clients_wait_while_the_door_is_held_and_are_answered_afterwards() {
+    let running = Running::start();
+    let status = |client: Client| client.one::<Status>(&Request::Status {}, &[]);
+    status(running.client()).unwrap();
+    running.door.send_replace(true);
+    // It connects, as the socket is there, and is heard once the door opens.
+    let waiting = running.client();
+    running.door.send_replace(false);
+    assert_eq!(status(waiting).unwrap().pid, std::process::id());
 }

@@ -1,5 +1,7 @@
 //! What the commands say that need no gate: help, mistakes, `init`, `check`, `why`, `tool`, `policy test`.
 
+use std::fs;
+
 use crate::support::{Place, text};
 
 #[test]
@@ -15,7 +17,7 @@ fn wrong_usage_is_two_and_refusal_is_one() {
     assert_eq!(place.run(&["check"]).status.code(), Some(1));
     assert_eq!(place.run(&["--version"]).status.code(), Some(0));
     insta::assert_snapshot!(place.told(&["check"]), @r"
-    error: there is no `exeat.toml` here or in the configuration folder
+    error: there is no `exeat.toml` in the configuration folder
      = help: `exeat init` writes a first one; `-c FILE` names another
 
     1 problem
@@ -27,9 +29,9 @@ fn wrong_usage_is_two_and_refusal_is_one() {
 fn init_writes_a_configuration_that_works_and_never_overwrites() {
     let place = Place::new();
     insta::assert_snapshot!(place.told(&["init"]), @r"
-    wrote ./exeat.toml
-    wrote ./policy.toml
-    wrote ./tools/example.toml
+    wrote PLACE/.config/exeat/exeat.toml
+    wrote PLACE/.config/exeat/policy.toml
+    wrote PLACE/.config/exeat/tools/example.toml
 
     Next:
       exeat check
@@ -43,16 +45,55 @@ fn init_writes_a_configuration_that_works_and_never_overwrites() {
         checked.starts_with("ok: 1 listeners, 1 agents, 0 credentials, 2 tools; policy sha256:"),
         "{checked}"
     );
-    place.write("policy.toml", "# mine\n");
+    place.write(".config/exeat/policy.toml", "# mine\n");
     assert!(
         place
             .told(&["init"])
-            .contains("kept ./policy.toml, which was there")
+            .contains("kept PLACE/.config/exeat/policy.toml, which was there")
     );
     assert_eq!(
-        std::fs::read_to_string(place.path().join("policy.toml")).unwrap(),
+        fs::read_to_string(place.path().join(".config/exeat/policy.toml")).unwrap(),
         "# mine\n"
     );
+    let elsewhere = place.told(&["init", "--dir", "gate"]);
+    assert!(
+        elsewhere.contains("exeat -c gate/exeat.toml check"),
+        "{elsewhere}"
+    );
+}
+
+#[test]
+fn a_configuration_that_lies_about_is_not_used_unless_it_is_named() {
+    let place = Place::with(&[("exeat.toml", "[agents.planted]\n"), ("policy.toml", "")]);
+    fs::create_dir(place.path().join("tools")).unwrap();
+    let unnamed = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        let output = command.env_remove("EXEAT_CONFIG").output().unwrap();
+        let all = text(&output.stdout) + &text(&output.stderr);
+        (output.status.code(), all)
+    };
+    for arguments in [
+        &["check"][..],
+        &["serve"],
+        &["doctor"],
+        &["secret", "list"],
+        &["run", "--strict", "--", "true"],
+    ] {
+        let (code, all) = unnamed(arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {all}");
+        assert!(all.contains("is not used unless it is named"), "{all}");
+    }
+    let (code, all) = unnamed(&["-c", "exeat.toml", "check"]);
+    assert_eq!(code, Some(0), "{all}");
+    place.write(
+        ".config/exeat/exeat.toml",
+        "[agents.mine]\n[agents.other]\n",
+    );
+    place.write(".config/exeat/policy.toml", "");
+    fs::create_dir(place.path().join(".config/exeat/tools")).unwrap();
+    let (code, all) = unnamed(&["check"]);
+    assert_eq!(code, Some(0), "{all}");
+    assert!(all.contains("2 agents"), "{all}");
 }
 
 const CONFIG: &str = "[agents.claude]\ngroups = [\"coding\"]\n";
@@ -233,6 +274,20 @@ expect = "allow"
     3 cases, 1 failed
     exit status: 1
     "#);
+}
+
+/// Among them that no tool of a model provider fetches from the provider's own network, past the gate.
+#[test]
+fn the_examples_mean_what_their_cases_say() {
+    let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let (settings, cases) = (configs.join("exeat.toml"), configs.join("cases.toml"));
+    let [settings, cases] = [settings, cases].map(|path| path.to_string_lossy().into_owned());
+    let place = Place::new();
+    let told = place.told(&["-c", &settings, "policy", "test", &cases]);
+    assert!(
+        told.contains("6 cases, 0 failed") && told.ends_with("exit status: 0\n"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -1,8 +1,22 @@
 //! The binary from outside: what its commands say, and what one gate per data folder means.
 
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod upgrade;
+#[cfg(test)]
+mod ways;

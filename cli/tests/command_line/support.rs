@@ -57,6 +57,9 @@ impl Place {
         command
             .env("HOME", self.path())
             .env("EXEAT_DATA", self.data());
+        if self.path().join("exeat.toml").exists() {
+            command.env("EXEAT_CONFIG", "exeat.toml");
+        }
         command.stdin(Stdio::null());
         command
     }
@@ -157,6 +160,13 @@ impl Gate {
             .status()
             .unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until it has ended, which it must by itself.
+    #[track_caller]
+    pub(crate) fn ended(mut self) {
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
     }
 
     /// Asks it to stop and waits for that.

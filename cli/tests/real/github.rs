@@ -30,10 +30,11 @@ effect = "deny"
 "#;
 
 /// One for each step: the tool, the decision, and the reason if it was refused.
-const RECEIPTS: [(&str, &str, &str); 8] = [
+const RECEIPTS: [(&str, &str, &str); 9] = [
     ("github.repos.get", "allowed", ""),
     ("github.repos.get", "allowed", ""),
     ("github.issues.list-for-repo", "allowed", ""),
+    ("github.repos.get-content", "allowed", ""),
     ("github.issues.create", "allowed", ""),
     ("github.issues.create", "refused", "arguments-invalid"),
     ("github.issues.create", "refused", "placeholder-misused"),
@@ -70,6 +71,8 @@ fn site() -> (Site, Server) {
         "github",
         "--credential",
         "github",
+        "--encoded-slash",
+        "path",
         "--out",
         "tools",
     ]
@@ -95,6 +98,7 @@ fn agent(site: &Site) -> Vec<Value> {
         "read",
         "read-echo",
         "list",
+        "content",
         "create",
         "create-badly",
         "leak-title",
@@ -126,7 +130,7 @@ fn the_github_sdk_reads_is_refused_bad_arguments_and_deletes_nothing() {
         .iter()
         .map(|outcome| outcome["status"].as_u64().unwrap())
         .collect();
-    assert_eq!(statuses, [200, 200, 200, 201, 422, 403, 403, 403]);
+    assert_eq!(statuses, [200, 200, 200, 200, 201, 422, 403, 403, 403]);
     assert_eq!(of("read")["body"]["full_name"], "octocat/Hello-World");
     assert!(
         of("read-echo")["headers"]["x-seen-authorization"]
@@ -154,7 +158,12 @@ fn the_github_sdk_reads_is_refused_bad_arguments_and_deletes_nothing() {
     );
 
     // What was refused never came near the server; what was allowed came with the real token.
-    let arrived: Vec<(String, String)> = seen(&site.outside("seen"))
+    let seen = seen(&site.outside("seen"));
+    assert_eq!(
+        seen[3]["path"], "/repos/octo/hello/contents/docs%2FREADME.md",
+        "the SDK's own bytes"
+    );
+    let arrived: Vec<(String, String)> = seen
         .iter()
         .map(|seen| {
             (
@@ -164,7 +173,8 @@ fn the_github_sdk_reads_is_refused_bad_arguments_and_deletes_nothing() {
         })
         .collect();
     let bearer = format!("Bearer {TOKEN}");
-    let expected = ["GET", "GET", "GET", "POST"].map(|method| (method.to_owned(), bearer.clone()));
+    let expected =
+        ["GET", "GET", "GET", "GET", "POST"].map(|method| (method.to_owned(), bearer.clone()));
     assert_eq!(arrived, expected);
 
     let receipts = RECEIPTS

@@ -3,6 +3,10 @@
 //! `scripts/real-deps` installs them. The programs lie in `tests/real`, which says what each is.
 
 #[cfg(test)]
+mod corporate;
+#[cfg(test)]
+mod first;
+#[cfg(test)]
 mod git;
 #[cfg(test)]
 mod github;
