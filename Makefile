@@ -18,7 +18,8 @@ help: ## list these commands
 setup: ## install what a bare Debian 12 lacks; elsewhere say what is missing
 	scripts/setup
 
-build: setup ## build the binary
+build: ## build the binary
+	scripts/setup build
 	$(BUILD)
 
 demo: build ## a one-minute tour, offline: allowed, denied, bad arguments, bypass, verified
@@ -27,8 +28,8 @@ demo: build ## a one-minute tour, offline: allowed, denied, bad arguments, bypas
 test: setup ## everything, with the time of each area
 	scripts/test
 
-soak: setup ## the long forms of the suites that have one
-	EXEAT_SOAK=1 scripts/test
+soak: build ## one gate under mixed load for 30 minutes; SOAK_MINUTES changes that
+	tests/soak/run.py --minutes $(or $(SOAK_MINUTES),30)
 
 check: ## formatting, lints, documentation, and the repository's own rules
 	cargo fmt --all --check

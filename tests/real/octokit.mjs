@@ -28,6 +28,7 @@ const known = {
   "read": () => octokit.rest.repos.get(repository),
   "read-echo": () => octokit.rest.repos.get({ ...repository, headers: { "x-echo": "authorization" } }),
   "list": () => octokit.rest.issues.listForRepo({ ...repository, state: "open", per_page: 5 }),
+  "content": () => octokit.rest.repos.getContent({ ...repository, path: "docs/README.md" }),
   "create": () => octokit.rest.issues.create({ ...repository, title: "A title", labels: ["bug"] }),
   "create-badly": () => octokit.rest.issues.create({ ...repository, labels: "bug" }),
   "leak-title": () => octokit.rest.issues.create({ ...repository, title: `token: ${process.env.GITHUB_TOKEN}` }),

@@ -1,9 +1,10 @@
 """`git http-backend` behind nginx, with TLS and Basic authentication, holding one repository `hello.git`.
 
-    python start.py --dir DIR --key FILE --cert FILE --user NAME --password SECRET
+    python start.py --dir DIR --key FILE --cert FILE --user NAME --password SECRET [--large PORT]
 
 DIR must be empty or missing. Prints {"port": N} when ready and ends, with what it started, when its standard input
 ends. What nginx saw of each request is in DIR/seen.log, a line of JSON each, with the Authorization header.
+With --large, what git-lfs asks for goes to that port of loopback, after the same authentication.
 The repository accepts force pushes and deletions: it is the gate that has to refuse them.
 """
 
@@ -25,6 +26,7 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("dir", "key", "cert", "user", "password"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--large", type=int)
     options = parser.parse_args()
     folder = pathlib.Path(options.dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +80,8 @@ def configure(folder, port, options):
     values["CERT"] = pathlib.Path(options.cert).resolve()
     # Started by root, its worker would become somebody who cannot read the folder.
     values["USER"] = "user root;" if os.getuid() == 0 else ""
+    large = f"location ~ /lfs/ {{ proxy_pass http://127.0.0.1:{options.large}; }}" if options.large else ""
+    values["LARGE"] = large
     text = (HERE / "nginx.conf").read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
