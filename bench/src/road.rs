@@ -12,7 +12,9 @@ use exeat_ledger::Ledger;
 use exeat_pipeline::{Gate, Network, Parts, Rules};
 use exeat_policy::{Policy, Sources, World};
 use exeat_proxy::{Door, Mode, Options, Proxy};
-use exeat_types::{AgentId, Clock, CredentialId, Origin, Seal, Secret, Source, SystemClock};
+use exeat_types::{
+    AgentId, Clock, CredentialId, Origin, Regime, Seal, Secret, Source, SystemClock,
+};
 use tokio::net::TcpListener;
 
 use crate::site::{NAME, Site};
@@ -59,7 +61,10 @@ pub(crate) fn run(site: &Site, rules: usize) -> anyhow::Result<()> {
             name: "bench".to_owned(),
             mode: Mode::Explicit,
             agent: Some(AgentId::new("bench")?),
+            clients: Vec::new(),
             seal: Seal::Gateway,
+            regime: Regime::Declared,
+            tally: None,
             authority: Arc::new(Authority::new(root, clock)?),
             tls: None,
         };
