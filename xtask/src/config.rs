@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 use anyhow::Context as _;
 
 /// Where keys are asked for.
-const READERS: [&str; 5] = [
+const READERS: [&str; 6] = [
     "cli/src/settings/raw.rs",
     "cli/src/settings/raw_credentials.rs",
     "policy/src/declare.rs",
+    "policy/src/declare/response.rs",
     "policy/src/declare/sections.rs",
     "policy/src/rules.rs",
 ];

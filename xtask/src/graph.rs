@@ -54,7 +54,7 @@ const EDGES: [(&str, &[&str]); 11] = [
 ];
 
 /// Each dependency that belongs to few, and to whom.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 26] = [
     ("zeroize", &["exeat-types", "exeat-custody"]),
     ("cedar-policy", &["exeat-policy"]),
     ("jsonschema", &["exeat-policy"]),
@@ -67,6 +67,9 @@ const OWNERS: [(&str, &[&str]); 22] = [
     // The demo and the benchmarks make certificates for the upstreams they play.
     ("rcgen", &["exeat-ca", "exeat-bench"]),
     ("rustls-native-certs", &["exeat-ca"]),
+    ("yasna", &["exeat-ca"]),
+    ("landlock", &["exeat-sandbox"]),
+    ("seccompiler", &["exeat-sandbox"]),
     ("pingora", &["exeat-proxy", "exeat-bench"]),
     ("httparse", &["exeat-proxy"]),
     ("tokio-rustls", &["exeat-proxy", "exeat", "exeat-bench"]),
@@ -76,6 +79,7 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("clap", &["exeat", "exeat-bench"]),
     ("clap_complete", &["exeat"]),
     ("notify", &["exeat"]),
+    ("socket2", &["exeat"]),
     ("tracing-subscriber", &["exeat"]),
     ("anyhow", &["exeat", "exeat-bench", "xtask"]),
     ("cargo_metadata", &["xtask"]),

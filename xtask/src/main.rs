@@ -1,6 +1,7 @@
 //! Checks on the repository itself: `cargo run -p xtask -- tidy` runs them all, `-- reasons` prints docs/REASONS.md's
 //! table. Each check is a test too. It looks at files and `cargo metadata`, never at the network, and changes nothing.
 
+mod attacks;
 mod config;
 mod files;
 mod graph;
@@ -46,6 +47,7 @@ fn tidy(root: &Path) -> anyhow::Result<Vec<String>> {
     problems.extend(lock::check(root)?);
     problems.extend(reasons::check(root)?);
     problems.extend(config::check(root)?);
+    problems.extend(attacks::check(root)?);
     Ok(problems)
 }
 
