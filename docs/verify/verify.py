@@ -32,7 +32,8 @@ EXPORT_VERSION = 1
 RECORD_VERSION = 1
 KINDS = {
     "call-intent", "call-outcome", "call-refused", "connection", "approval", "enrolment", "alarm", "policy-change",
-    "credential-change", "token-change", "budget-change", "self-test", "sweep", "checkpoint",
+    "credential-change", "token-change", "budget-change", "self-test", "sweep", "upgrade",
+    "checkpoint",
 }
 ENVELOPE = {"body", "kind", "prev", "seq", "time", "v"}
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
