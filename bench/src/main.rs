@@ -1,4 +1,4 @@
-//! Measures what design section 7 says the road may cost: ratios against a plain Pingora TLS reverse proxy in one run.
+//! Measures what the road costs: ratios against a plain Pingora TLS reverse proxy in one run.
 //!
 //! One command starts nginx as upstream, then each system as a process of its own, and drives them in interleaved
 //! rounds. The sound figure is CPU time per request of the proxy process; the rest depends on who shares the machine.

@@ -14,7 +14,7 @@ use rustix::process::getuid;
 use crate::{account::account_name, agents, error::Error, repository, roots::Roots, start::Access};
 
 /// Places below a home folder. A name that ends with `/` is a folder.
-pub const KEPT_IN_HOME: &[&str] = &[
+const IN_HOME: &[&str] = &[
     ".bashrc",
     ".bash_profile",
     ".bash_login",
@@ -86,17 +86,13 @@ pub const KEPT_IN_HOME: &[&str] = &[
     ".hgrc",
     ".curlrc",
     ".wgetrc",
-    ".vimrc",
     ".vim/",
-    ".exrc",
     ".config/nvim/",
     ".emacs",
     ".emacs.d/",
     ".config/emacs/",
     ".nanorc",
-    ".gdbinit",
     ".config/gdb/",
-    ".lldbinit",
     ".tmux.conf",
     ".config/tmux/",
     ".screenrc",
@@ -107,33 +103,19 @@ pub const KEPT_IN_HOME: &[&str] = &[
     ".ssh/",
     ".gnupg/",
     ".config/exeat/",
-    ".vscode/",
     ".vscode-server/",
     ".cursor/extensions/",
-    ".cursor/mcp.json",
-    ".cursor/hooks.json",
     ".cache/gitstatus/",
     ".config/Code/",
     ".config/Cursor/",
     ".config/zed/",
-    ".mcp.json",
-    ".claude/settings.json",
-    ".claude/settings.local.json",
-    ".claude/hooks/",
-    ".claude/commands/",
-    ".claude/agents/",
     ".claude/local/",
     ".claude/plugins/",
-    ".codex/config.toml",
-    ".codex/hooks.json",
-    ".gemini/settings.json",
     ".gemini/commands/",
-    ".qwen/settings.json",
 ];
 
 /// Places below a project. A name that ends with `/` is a folder.
-pub const KEPT_IN_PROJECT: &[&str] = &[
-    ".vscode/",
+const IN_PROJECT: &[&str] = &[
     ".idea/",
     ".devcontainer/",
     ".devcontainer.json",
@@ -141,15 +123,20 @@ pub const KEPT_IN_PROJECT: &[&str] = &[
     ".zed/",
     ".vs/",
     ".envrc",
-    ".exrc",
     ".nvimrc",
     ".nvim.lua",
-    ".vimrc",
     ".dir-locals.el",
-    ".gdbinit",
-    ".lldbinit",
     ".husky/",
     ".githooks/",
+];
+
+/// Places that are kept in both: what editors, debuggers and agents take orders from.
+const IN_BOTH: &[&str] = &[
+    ".vscode/",
+    ".exrc",
+    ".vimrc",
+    ".gdbinit",
+    ".lldbinit",
     ".mcp.json",
     ".claude/settings.json",
     ".claude/settings.local.json",
@@ -163,6 +150,16 @@ pub const KEPT_IN_PROJECT: &[&str] = &[
     ".codex/hooks.json",
     ".qwen/settings.json",
 ];
+
+/// Places below a home folder that are kept. A name that ends with `/` is a folder.
+pub fn kept_in_home() -> impl Iterator<Item = &'static &'static str> {
+    IN_HOME.iter().chain(IN_BOTH)
+}
+
+/// Places below a project that are kept. A name that ends with `/` is a folder.
+pub fn kept_in_project() -> impl Iterator<Item = &'static &'static str> {
+    IN_PROJECT.iter().chain(IN_BOTH)
+}
 
 /// Folders of editors that are made for the time of a run, so that no command can make them.
 const RESERVED_IN_PROJECT: &[&str] = &[".vscode", ".idea", ".devcontainer"];
@@ -199,9 +196,7 @@ pub(crate) fn reserved(access: &Access, roots: &Roots) -> Result<Vec<Reserve>, E
         places.extend(agents::cache_folders(&home).map(Reserve::Folder));
     }
     for home in access.homes() {
-        let writable = KEPT_IN_HOME
-            .iter()
-            .filter(|name| roots.contain(&home.join(name)));
+        let writable = kept_in_home().filter(|name| roots.contain(&home.join(name)));
         places.extend(writable.map(|name| match name.strip_suffix('/') {
             Some(folder) => Reserve::Folder(home.join(folder)),
             None if name.ends_with(".json") => Reserve::File(home.join(name), "{}\n"),
@@ -254,11 +249,11 @@ const LINKS_MAX: usize = 8;
 pub(crate) fn kept(access: &Access, roots: &Roots) -> Result<Kept, Error> {
     let mut places = Vec::new();
     for home in access.homes() {
-        places.extend(KEPT_IN_HOME.iter().map(|name| home.join(name)));
+        places.extend(kept_in_home().map(|name| home.join(name)));
         places.extend(prompts(&home));
     }
     if let Some(project) = roots.project() {
-        places.extend(KEPT_IN_PROJECT.iter().map(|name| project.join(name)));
+        places.extend(kept_in_project().map(|name| project.join(name)));
     }
     for git in repository::all(roots)? {
         places.extend(repository::kept(&git));

@@ -46,7 +46,7 @@ pub use dns::{Synthetic, answer};
 pub use environment::{FILES, scrub, variables};
 pub use error::Error;
 pub use hidden::{AGENT_LOGINS, CREDENTIALS, sockets};
-pub use kept::{KEPT_IN_HOME, KEPT_IN_PROJECT};
+pub use kept::{kept_in_home, kept_in_project};
 pub use network::{EXPLICIT_PORT, Listeners};
 pub use privileges::protect_process;
 pub use resolver::Resolver;

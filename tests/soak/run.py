@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 
 import servers  # noqa: E402
 import world  # noqa: E402
-from world import Failed, expect, holds, own  # noqa: E402
+from world import Failed, expect, holds  # noqa: E402
 
 WORKERS = 4
 # Between the second and the last quarter of the time, after caches have filled.
@@ -136,21 +136,20 @@ def soak(site, seconds):
 def check(site, told, samples):
     expect(told["problems"], [], "problems of the clients")
     holds(told["calls"] > 0 and told["refused"] > 0, f"calls of both kinds: {told}")
+    holds(samples, "the gate was never looked at")
     quarter = max(len(samples) // 4, 1)
     early, late = samples[quarter : 2 * quarter] or samples, samples[-quarter:]
     grown = [statistics.median(now) - statistics.median(then) for then, now in zip(zip(*early), zip(*late))]
     holds(grown[0] < GROWTH_KIB_MAX, f"the gate grew by {grown[0]} KiB")
     holds(grown[1] < DESCRIPTORS_MAX, f"the gate holds {grown[1]} more descriptors")
-    files = {name: site.inside / name for name in ("receipts.jsonl", "receipts.key")}
-    files["receipts.key"].write_text(own(*site._exeat(), "receipt", "key", env=site._environment({})), encoding="ascii")
-    own(*site._exeat(), "receipt", "export", "--out", str(files["receipts.jsonl"]), env=site._environment({}))
-    verified = subprocess.run(
-        [*site._exeat(), "receipt", "verify", str(files["receipts.jsonl"]), "--key", str(files["receipts.key"])],
-        capture_output=True, text=True, check=False, env=site._environment({}),
-    )
+    export, key = site.inside / "receipts.jsonl", site.inside / "receipts.key"
+    key.write_text(site.ask("receipt", "key"), encoding="ascii")
+    site.ask("receipt", "export", "--out", str(export))
+    verify = [site.world.exeat, "receipt", "verify", export, "--key", key]
+    verified = subprocess.run(list(map(str, verify)), capture_output=True, text=True, check=False)
     # 3: right as far as it goes; without an anchor nothing proves that it ends there.
     expect(verified.returncode, 3, f"verification: {verified.stdout}{verified.stderr}")
-    intents, outcomes, refusals = count(files["receipts.jsonl"])
+    intents, outcomes, refusals = count(export)
     expect((intents, outcomes), (told["calls"], told["calls"]), "intents and outcomes of calls")
     expect(refusals, told["refused"], "refusals")
     return grown

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use exeat_sandbox::{Access, CREDENTIALS, KEPT_IN_HOME, KEPT_IN_PROJECT, Sandbox, state_folders};
+use exeat_sandbox::{Access, CREDENTIALS, Sandbox, kept_in_home, kept_in_project, state_folders};
 
 use crate::{
     Test,
@@ -163,8 +163,11 @@ fn later_credentials_cannot_be_read() {
 
 fn kept_places_never_change() {
     let home = Home::new();
-    let mut kept = build(&home.path(""), KEPT_IN_HOME);
-    kept.extend(build(&home.path("work"), KEPT_IN_PROJECT));
+    let mut kept = build(&home.path(""), &kept_in_home().copied().collect::<Vec<_>>());
+    kept.extend(build(
+        &home.path("work"),
+        &kept_in_project().copied().collect::<Vec<_>>(),
+    ));
     home.outside("git init -q .");
     let git = [
         "config",

@@ -10,9 +10,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use exeat_sandbox::{
-    CREDENTIALS, KEPT_IN_HOME, Streams,
+    CREDENTIALS, Streams,
     doctor::{Check, DOCTOR, Errand, namespaces},
-    state_folders,
+    kept_in_home, state_folders,
 };
 use exeat_types::{AgentId, random_bytes};
 
@@ -181,7 +181,7 @@ fn assignment(
                 .extend(CREDENTIALS.iter().map(|name| home.join(name)));
             errand
                 .kept_if_there
-                .extend(KEPT_IN_HOME.iter().map(|name| home.join(name)));
+                .extend(kept_in_home().map(|name| home.join(name)));
         }
         (None, None) => errand.kept_if_there.extend(deciding),
     }

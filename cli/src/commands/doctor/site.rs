@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use exeat_sandbox::{CREDENTIALS, KEPT_IN_HOME, KEPT_IN_PROJECT, doctor::Errand};
+use exeat_sandbox::{CREDENTIALS, doctor::Errand, kept_in_home, kept_in_project};
 use exeat_types::AgentId;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -101,8 +101,8 @@ impl Site {
             .extend(CREDENTIALS.iter().map(|name| home.join(name)));
         errand
             .kept
-            .extend(KEPT_IN_HOME.iter().map(|name| home.join(name)));
-        let kept = KEPT_IN_PROJECT.iter().chain(&REPOSITORY);
+            .extend(kept_in_home().map(|name| home.join(name)));
+        let kept = kept_in_project().chain(&REPOSITORY);
         errand
             .kept
             .extend(kept.map(|name| self.project().join(name)));
@@ -207,8 +207,8 @@ fn plant(place: &Path) -> io::Result<()> {
             write(&path.join("canary"))?;
         }
     }
-    let in_project = KEPT_IN_PROJECT.iter().chain(&REPOSITORY);
-    let kept = KEPT_IN_HOME.iter().map(|name| (&home, name));
+    let in_project = kept_in_project().chain(&REPOSITORY);
+    let kept = kept_in_home().map(|name| (&home, name));
     for (folder, name) in kept.chain(in_project.map(|name| (&project, name))) {
         match name.strip_suffix('/') {
             Some(name) => fs::create_dir_all(folder.join(name))?,

@@ -145,9 +145,16 @@ fn serve(
 /// repository is nobody's project.
 fn access(sealing: &Sealing<'_>, home: Option<PathBuf>) -> anyhow::Result<Access> {
     let workdir = &sealing.workdir;
+    let account = account_home();
+    let is_home = |folder: &Path| {
+        [&home, &account]
+            .into_iter()
+            .flatten()
+            .any(|it| it == folder)
+    };
     let project = workdir
         .ancestors()
-        .take_while(|folder| home.as_deref() != Some(folder))
+        .take_while(|folder| !is_home(folder))
         .find(|folder| folder.join(".git").exists())
         .unwrap_or(workdir);
     let absolute = |path: &PathBuf| {
