@@ -237,6 +237,11 @@ impl<'a> Item<'a> {
         self.value.get_ref().is_table()
     }
 
+    /// Whether the value is an array.
+    pub fn is_list(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
     /// The value as JSON, for schemas. Dates are reported; so are integers beyond 64 bits.
     pub fn json(&self, report: &mut Report) -> Option<Value> {
         let source = self.source;

@@ -14,6 +14,8 @@ pub const WHOLE_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const WHOLE_BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Largest body that Pingora replays by itself; above it the buffered lane is taken.
 pub const REPLAY_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body that is held whole to put placeholders in the place of the tokens that it hands out.
+pub const MINTED_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Deepest JSON that is read.
 pub const JSON_DEPTH_MAX: usize = 96;
 /// How far decompression may blow a response up before it is refused.
@@ -24,6 +26,14 @@ pub const DECODE_FREE_BYTES: u64 = 1024 * 1024;
 pub const SECRET_BYTES_MIN: usize = 8;
 /// Largest secret that custody keeps.
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Signatures that may wait for one device.
+pub const DEVICE_CALLS_MAX: usize = 1024;
+/// How long a device may take to sign.
+pub const DEVICE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long opening a key in a device may take.
+pub const DEVICE_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// After so long without a signature, the connection to a device is given up for others.
+pub const DEVICE_IDLE: Duration = Duration::from_secs(2);
 /// Connections that one listener holds at a time.
 pub const CONNECTIONS_MAX: usize = 8192;
 /// Idle upstream connections kept for reuse.
@@ -38,6 +48,10 @@ pub const JOURNAL_QUEUE_MAX: usize = 65_536;
 pub const ADDRESSES_MAX: usize = 16;
 /// Longest answer of an upstream proxy to CONNECT, in bytes.
 pub const PROXY_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Largest reply to a request of Exeat's own, in bytes.
+pub const OWN_REPLY_BYTES_MAX: usize = 1024 * 1024;
+/// Tokens that are kept, over all credentials.
+pub const TOKENS_MAX: usize = 4096;
 /// Longest TLS client hello that is read before its name must be known, in bytes.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 64 * 1024;
 
@@ -63,6 +77,12 @@ pub const UPSTREAM_READ_TIMEOUT: Duration = Duration::from_secs(600);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A command that yields a secret must end within this time.
 pub const SECRET_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request of Exeat's own, such as to a token endpoint, must end within this time.
+pub const OWN_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// A call waits this long for a token to be issued.
+pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// An issuer that could not be reached is not asked again within this time.
+pub const ISSUER_PAUSE: Duration = Duration::from_secs(5);
 /// How long open calls may drain at shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long open calls may go on in a gate that was replaced by another.

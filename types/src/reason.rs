@@ -109,6 +109,18 @@ reasons! {
     CredentialMissing = "credential-missing", 403, Operator, false, "ask the operator to store the credential";
     /// The credential exists but cannot be used
     CredentialDead = "credential-dead", 403, Operator, false, "ask the operator to renew the credential";
+    /// The placeholder is of an earlier version of its credential
+    PlaceholderStale = "placeholder-stale", 403, Agent, false, "the credential was replaced; read the placeholder from the environment of a new run";
+    /// The credential lacks a scope that this call needs
+    ScopeMissing = "scope-missing", 403, Operator, false, "ask the operator to run `exeat connect` and grant the scope";
+    /// The server that issues the credential could not be reached or gave no usable answer
+    IssuerUnavailable = "issuer-unavailable", 503, Upstream, true, "try again later";
+    /// The device that holds the key did not sign
+    SignerUnavailable = "signer-unavailable", 503, Operator, true, "tell the operator that the device of the key does not answer";
+    /// Whether the entitlement still holds could not be found out
+    EntitlementUnknown = "entitlement-unknown", 403, Operator, true, "try again later, or ask the operator how an unknown status is to be treated";
+    /// The local tool did not run to its end
+    ToolFailed = "tool-failed", 502, Operator, false, "tell the operator the receipt id";
     /// The receipt could not be written, so nothing was sent
     LedgerUnavailable = "ledger-unavailable", 503, Operator, true, "try again later; the operator has to look at the ledger";
     /// Upstream could not be reached

@@ -9,6 +9,8 @@ pub enum Algorithm {
     EdDsa,
     /// ECDSA on P-256 with SHA-256: 65-byte uncompressed public key, 64-byte `r || s`.
     Es256,
+    /// RSA with PKCS#1 v1.5 padding and SHA-256: public key as the DER of `RSAPublicKey` (RFC 8017), signature as long as the modulus.
+    Rs256,
 }
 
 impl Algorithm {
@@ -17,6 +19,7 @@ impl Algorithm {
         match self {
             Self::EdDsa => "EdDSA",
             Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
         }
     }
 }
@@ -26,12 +29,16 @@ impl Algorithm {
 #[error("{0}")]
 pub struct DeviceFailure(pub &'static str);
 
-/// Signs with a key that never leaves its place. May block; call it off the reactor.
+/// Signs with a key that never leaves its place.
 pub trait Signer: Send + Sync {
     /// The algorithm of the key.
     fn algorithm(&self) -> Algorithm;
     /// The public key, in the form [`Algorithm`] names.
     fn public_key(&self) -> &[u8];
+    /// Whether signing may take longer than a moment, as a device or another machine does it; then it is called off the reactor.
+    fn blocks(&self) -> bool {
+        false
+    }
     /// Signs a message.
     ///
     /// # Errors

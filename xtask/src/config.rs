@@ -1,14 +1,27 @@
-//! docs/CONFIG.md names every key that the configuration readers ask for.
+//! docs/CONFIG.md, or for credentials docs/CREDENTIALS.md, names every key that the configuration readers ask for.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::Context as _;
 
 /// Where keys are asked for.
-const READERS: [&str; 6] = [
+const READERS: [&str; 19] = [
+    "cli/src/settings/credentials/entitlement.rs",
+    "cli/src/settings/credentials/github.rs",
+    "cli/src/settings/credentials/google.rs",
+    "cli/src/settings/credentials/mod.rs",
+    "cli/src/settings/credentials/mtls.rs",
+    "cli/src/settings/credentials/oauth.rs",
+    "cli/src/settings/credentials/registry.rs",
+    "cli/src/settings/credentials/signature.rs",
+    "cli/src/settings/credentials/sigv4.rs",
+    "cli/src/settings/credentials/simple.rs",
     "cli/src/settings/raw.rs",
-    "cli/src/settings/raw_credentials.rs",
+    "cli/src/settings/signers/local.rs",
+    "cli/src/settings/signers/remote.rs",
+    "cli/src/settings/vault.rs",
     "policy/src/declare.rs",
+    "policy/src/declare/local.rs",
     "policy/src/declare/response.rs",
     "policy/src/declare/sections.rs",
     "policy/src/rules.rs",
@@ -32,13 +45,13 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let read = |name: &str| {
         fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"))
     };
-    let document = read("docs/CONFIG.md")?;
+    let document = read("docs/CONFIG.md")? + &read("docs/CREDENTIALS.md")?;
     let mut problems = Vec::new();
     for reader in READERS {
         for key in keys(&read(reader)?) {
             if !NOT_KEYS.contains(&key) && !names(&document, key) {
                 problems.push(format!(
-                    "docs/CONFIG.md does not name `{key}`, which {reader} reads"
+                    "neither docs/CONFIG.md nor docs/CREDENTIALS.md names `{key}`, which {reader} reads"
                 ));
             }
         }

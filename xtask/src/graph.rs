@@ -54,13 +54,20 @@ const EDGES: [(&str, &[&str]); 11] = [
 ];
 
 /// Each dependency that belongs to few, and to whom.
-const OWNERS: [(&str, &[&str]); 26] = [
+const OWNERS: [(&str, &[&str]); 33] = [
     ("zeroize", &["exeat-types", "exeat-custody"]),
     ("cedar-policy", &["exeat-policy"]),
     ("jsonschema", &["exeat-policy"]),
     ("matchit", &["exeat-policy"]),
     ("keyring", &["exeat-custody"]),
     ("argon2", &["exeat-custody"]),
+    ("josekit", &["exeat-custody"]),
+    ("oauth2", &["exeat-custody"]),
+    ("cryptoki", &["exeat-custody"]),
+    ("tss-esapi", &["exeat-custody"]),
+    ("aws-sigv4", &["exeat-custody"]),
+    ("aws-credential-types", &["exeat-custody"]),
+    ("apollo-parser", &["exeat-policy"]),
     ("aho-corasick", &["exeat-custody"]),
     ("regex", &["exeat-custody"]),
     ("redb", &["exeat-ledger"]),
@@ -72,7 +79,10 @@ const OWNERS: [(&str, &[&str]); 26] = [
     ("seccompiler", &["exeat-sandbox"]),
     ("pingora", &["exeat-proxy", "exeat-bench"]),
     ("httparse", &["exeat-proxy"]),
-    ("tokio-rustls", &["exeat-proxy", "exeat", "exeat-bench"]),
+    (
+        "tokio-rustls",
+        &["exeat-proxy", "exeat-pipeline", "exeat", "exeat-bench"],
+    ),
     // The pipeline's own upstream lane; the metrics endpoint and the demo's upstream.
     ("hyper", &["exeat-pipeline", "exeat", "exeat-bench"]),
     ("hyper-util", &["exeat-pipeline", "exeat", "exeat-bench"]),
