@@ -75,6 +75,14 @@ pub enum Error {
         /// Where it was looked for.
         store: &'static str,
     },
+    /// There was a secret of this name, and somebody took it away.
+    #[error("the secret `{name}` was removed from {store}")]
+    SecretRevoked {
+        /// Its name.
+        name: String,
+        /// Where it was.
+        store: &'static str,
+    },
     /// A secret is too short to be found in responses, or too long to be one.
     #[error("secret `{name}` has {bytes} bytes, expected {min} to {max}")]
     SecretSize {
@@ -92,6 +100,14 @@ pub enum Error {
     VaultClosed {
         /// The name that was looked for.
         name: String,
+    },
+    /// A Vault server did not yield a secret.
+    #[error("cannot read `{name}` from Vault: {problem}")]
+    VaultServer {
+        /// The mount, path and field.
+        name: String,
+        /// Why, in our words.
+        problem: String,
     },
     /// The keyring of the operating system did not answer as it should.
     #[error("the keyring of the operating system failed to {action}: {problem}")]
@@ -131,12 +147,38 @@ pub enum Error {
     /// A secret is too short to be found in responses.
     #[error(transparent)]
     Unredactable(#[from] TooShort),
+    /// More tokens are in use than can be looked for in responses.
+    #[error("more than {max} tokens are in use at one time")]
+    TooManyTokens {
+        /// The most there may be.
+        max: usize,
+    },
     /// A password hash could not be computed.
     #[error("cannot derive a key from the passphrase: {0}")]
     PassphraseCost(String),
     /// A text did not parse.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// The key of a signer cannot be had, or cannot be used.
+    #[error("signer `{name}` {problem}")]
+    Signer {
+        /// The signer.
+        name: String,
+        /// Why, as a phrase that follows its name.
+        problem: String,
+    },
+    /// The device that keeps the master key does not give it out.
+    #[error("the master key {problem}")]
+    MasterDevice {
+        /// Why, as a phrase that follows its name.
+        problem: String,
+    },
+    /// A device says that the PIN is wrong. It is not tried again, since devices lock themselves.
+    #[error("signer `{name}` has a PIN that its device refuses; it is not tried again")]
+    WrongPin {
+        /// The signer.
+        name: String,
+    },
     /// The operating system or a device refused.
     #[error(transparent)]
     Device(#[from] DeviceFailure),
@@ -147,9 +189,12 @@ impl Error {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::SecretAbsent { .. } | Self::VaultClosed { .. } => Reason::CredentialMissing,
-            Self::SecretSize { .. }
+            Self::Signer { .. } | Self::WrongPin { .. } => Reason::SignerUnavailable,
+            Self::SecretRevoked { .. }
+            | Self::SecretSize { .. }
             | Self::RecordDamaged { .. }
             | Self::Keyring { .. }
+            | Self::VaultServer { .. }
             | Self::Command { .. }
             | Self::CredentialTwice(_)
             | Self::CredentialUnfit { .. }
@@ -163,6 +208,8 @@ impl Error {
             | Self::ChangedMeanwhile { .. }
             | Self::Patterns { .. }
             | Self::PassphraseCost(_)
+            | Self::MasterDevice { .. }
+            | Self::TooManyTokens { .. }
             | Self::Malformed(_)
             | Self::Device(_) => Reason::Internal,
         }

@@ -15,11 +15,24 @@ pub(crate) fn string_at(text: &[u8], pointer: &str) -> Option<Range<usize>> {
     reader.find(&path)
 }
 
+/// Where the insides of all members of this name stand, however deep; `None` when one of them is neither a string nor null.
+pub(crate) fn members(text: &[u8], name: &str) -> Option<Vec<Range<usize>>> {
+    let mut reader = Reader { text, at: 0 };
+    let mut found = Vec::new();
+    reader.collect(name, &mut found)?;
+    Some(found)
+}
+
 /// Whether the pointer names this member of the whole value.
 pub(crate) fn is_member(pointer: &str, name: &str) -> bool {
     pointer
         .strip_prefix('/')
         .is_some_and(|token| !token.contains('/') && unescape(token) == name)
+}
+
+/// The pointer to this member of the whole value.
+pub(crate) fn pointer_of(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// The text as it stands between the quotes of a JSON string.
@@ -69,6 +82,39 @@ impl Reader<'_> {
                 (self.peek()? != b']').then(|| self.find(rest))?
             }
             _ => None,
+        }
+    }
+
+    /// Reads one value and collects members of the name. How deep it goes, the check before has bounded.
+    fn collect(&mut self, wanted: &str, found: &mut Vec<Range<usize>>) -> Option<()> {
+        match self.peek()? {
+            b'{' => {
+                self.at = self.at.checked_add(1)?;
+                while self.peek()? != b'}' {
+                    let name = self.string()?;
+                    self.take(b':')?;
+                    if self.reads(name, wanted) {
+                        match self.peek()? {
+                            b'"' => found.push(self.string()?),
+                            b'n' => self.skip()?,
+                            _ => return None,
+                        }
+                    } else {
+                        self.collect(wanted, found)?;
+                    }
+                    self.end(b'}')?;
+                }
+                self.take(b'}')
+            }
+            b'[' => {
+                self.at = self.at.checked_add(1)?;
+                while self.peek()? != b']' {
+                    self.collect(wanted, found)?;
+                    self.end(b']')?;
+                }
+                self.take(b']')
+            }
+            _ => self.skip(),
         }
     }
 
@@ -183,6 +229,28 @@ mod tests {
         check("", "/a", None);
         check("{", "/a", None);
         check("{\"a", "/a", None);
+    }
+
+    #[test]
+    fn members_of_a_name_are_found_however_deep() {
+        let find = |text: &str| {
+            let spans = members(text.as_bytes(), "t")?;
+            let texts = spans
+                .into_iter()
+                .map(|span| text.get(span).unwrap().to_owned());
+            Some(texts.collect::<Vec<_>>())
+        };
+        let text = r#"{ "a": [ {"t": "1"}, [], {"\u0074":"2\"", "x": -1.5e3} ], "t":null, "b": {"c":{"t":"3"}}, "d":"t" }"#;
+        assert_eq!(find(text).unwrap(), ["1", r#"2\""#, "3"]);
+        assert_eq!(find("\"t\"").unwrap(), [""; 0]);
+        for wrong in [
+            r#"{"t":1}"#,
+            r#"{"t":{}}"#,
+            r#"[{"t":["a"]}]"#,
+            r#"{"t":true}"#,
+        ] {
+            assert_eq!(find(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The keyring of the operating system (Secret Service, Keychain, Credential Manager).
+//! The keyring of the operating system (Secret Service).
 //!
 //! It may ask a person to unlock it, so every question runs on a thread of its own and has a time limit.
 

@@ -8,13 +8,15 @@ use std::{borrow::Cow, sync::Arc};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
-use exeat_types::{AccountId, AgentId, CredentialId, Secret};
+use exeat_types::{AccountId, AgentId, CredentialId, DeviceFailure, Secret, random_bytes};
 use ring::hmac;
 
 use crate::{Error, Refused, Shape, shape::Piece};
 
 /// Characters of the tag: 47 bits, so that no other text has it by chance.
 const TAG_LEN: usize = 8;
+/// Characters of the random part, and of the proof behind it, in placeholders that are not derived from a credential.
+const NONCE_LEN: usize = 14;
 /// How much of a stream is kept to find a tag that was cut in two: more than its longest encoding.
 const CARRY_LEN: usize = 256;
 /// How many layers of percent and JSON escapes are looked through.
@@ -24,6 +26,11 @@ const LAYERS: usize = 3;
 pub(crate) struct Mint {
     key: hmac::Key,
     tag: String,
+}
+
+/// Tells secrets apart, under a key without which it tells nothing about them.
+pub fn thumbprint(key: &Secret, secret: &Secret) -> Arc<str> {
+    Mint::new(key).thumbprint(secret)
 }
 
 impl Mint {
@@ -61,6 +68,31 @@ impl Mint {
             }
         }
         text
+    }
+
+    /// A fresh placeholder for a token that this agent would have got, behind what such tokens begin with. It tells by
+    /// itself that it was made for this agent, so that one whose token is forgotten is known for what it is.
+    pub(crate) fn fresh(&self, prefix: &str, agent: &AgentId) -> Result<String, DeviceFailure> {
+        let random: [u8; 32] = random_bytes()?;
+        let nonce = Letters::new(&self.key, &format!("nonce|{}", hex(&random)));
+        let nonce: String = nonce.take(NONCE_LEN).collect();
+        let proof = self.proof(&nonce, agent);
+        Ok(format!("{prefix}{}{nonce}{proof}", self.tag))
+    }
+
+    /// Whether a text is a placeholder that [`Mint::fresh`] made for this agent.
+    pub(crate) fn is_fresh_of(&self, agent: &AgentId, text: &str) -> bool {
+        let Some((_, rest)) = text.split_once(&self.tag) else {
+            return false;
+        };
+        rest.split_at_checked(NONCE_LEN)
+            .is_some_and(|(nonce, proof)| proof == self.proof(nonce, agent))
+    }
+
+    fn proof(&self, nonce: &str, agent: &AgentId) -> String {
+        let account = AccountId::local();
+        let purpose = format!("minted|{account}|{agent}|{nonce}");
+        Letters::new(&self.key, &purpose).take(NONCE_LEN).collect()
     }
 
     /// A name for a secret that tells nothing about it to whoever lacks the key.
@@ -306,6 +338,28 @@ mod tests {
     fn a_placeholder_stays_the_same_from_release_to_release() {
         // A change here makes every placeholder that an agent holds unknown.
         insta::assert_snapshot!(example(Shape::Auto), @"exeat_ph_sUCPa02p39FlFS4tjlCjJlmPdOnb0A9B");
+    }
+
+    #[test]
+    fn a_fresh_placeholder_says_whose_it_is() {
+        let (mint, agent) = (mint(), AgentId::new("claude").unwrap());
+        let one = mint.fresh("ghs_", &agent).unwrap();
+        assert!(one.starts_with("ghs_") && one.len() == 40, "{one}");
+        assert!(mint.watch().unwrap().found_in(one.as_bytes()));
+        assert_ne!(one, mint.fresh("ghs_", &agent).unwrap());
+        assert!(mint.is_fresh_of(&agent, &one));
+        let mut other = one.clone();
+        let last = other.pop().unwrap();
+        other.push(if last == 'a' { 'b' } else { 'a' });
+        for wrong in [
+            other,
+            format!("{one}x"),
+            example(Shape::Github),
+            String::new(),
+        ] {
+            assert!(!mint.is_fresh_of(&agent, &wrong), "{wrong}");
+        }
+        assert!(!mint.is_fresh_of(&AgentId::new("codex").unwrap(), &one));
     }
 
     #[test]

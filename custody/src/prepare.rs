@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use exeat_types::{AgentId, CredentialId, Origin, Reason};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use exeat_types::{AgentId, CredentialId, Origin, Reason, Timestamp};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::{Custody, Slot, custody::Entry, desk::Desk};
+use crate::{ClientIdentity, Custody, Finish, Slot, Token, custody::Entry, desk::Desk};
 
 /// A request, and the credential its tool uses.
 pub struct Ask<'a> {
@@ -27,10 +27,18 @@ pub struct Ask<'a> {
     pub headers: &'a HeaderMap,
     /// The whole body, unless there is none or it streams (then [`crate::Scan`] looks at it).
     pub body: Option<&'a Bytes>,
+    /// The method.
+    pub method: &'a Method,
     /// The credential that the tool uses.
     pub credential: Option<&'a CredentialId>,
+    /// What the tool would use in its stead: the agent may present their placeholders in slots that are emptied anyway.
+    pub others: &'a [CredentialId],
+    /// The token that was obtained for it, as [`Custody::plan`] asked.
+    pub token: Option<&'a Arc<Token>>,
     /// Where else the tool lets a placeholder resolve.
     pub slots: &'a [Slot],
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// How the request changes before it leaves.
@@ -38,12 +46,20 @@ pub struct Ask<'a> {
 pub struct Prepared {
     /// `None` removes every value of the name, `Some` replaces them by this one.
     pub headers: Vec<(HeaderName, Option<HeaderValue>)>,
+    /// `Some` replaces the path.
+    pub path: Option<String>,
     /// `Some` replaces the query; `Some(None)` removes it.
     pub query: Option<Option<String>>,
     /// `Some` replaces the body.
     pub body: Option<Bytes>,
     /// The credential that was put in.
     pub used: Option<Used>,
+    /// How many placeholders of tokens were resolved that responses had handed out.
+    pub minted: u64,
+    /// What signs each attempt, last.
+    pub finish: Option<Arc<dyn Finish>>,
+    /// The certificate shown to upstream.
+    pub identity: Option<Arc<ClientIdentity>>,
 }
 
 /// Which credential a request carries, for its receipt.
@@ -68,6 +84,9 @@ pub enum Refused {
         /// The place, never a value.
         what: String,
     },
+    /// A placeholder of an earlier version of its credential, or of a token that has expired.
+    #[error("a placeholder is no longer valid")]
+    Stale,
     /// Custody does not hold this credential.
     #[error("custody holds no credential `{0}`")]
     Missing(CredentialId),
@@ -77,6 +96,9 @@ pub enum Refused {
     /// The secret does not fit the slot that the tool declares.
     #[error("the secret of credential `{0}` does not fit a slot of this tool")]
     Unfit(CredentialId),
+    /// The request cannot be signed as it is.
+    #[error("the request cannot be signed: {0}")]
+    Unsignable(&'static str),
 }
 
 impl Refused {
@@ -84,8 +106,10 @@ impl Refused {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Misused { .. } => Reason::PlaceholderMisused,
+            Self::Stale => Reason::PlaceholderStale,
             Self::Missing(_) => Reason::CredentialMissing,
             Self::WrongOrigin(_) | Self::Unfit(_) => Reason::CredentialDead,
+            Self::Unsignable(_) => Reason::MalformedRequest,
         }
     }
 
@@ -101,14 +125,23 @@ impl Custody {
     /// When a placeholder stands in the wrong place, or the credential is absent, bound elsewhere or does not fit.
     pub fn prepare(&self, ask: &Ask<'_>) -> Result<Prepared, Refused> {
         let desk = Desk::new(self, ask)?;
-        if self.watch.found_in(ask.path.as_bytes()) {
-            return Err(Refused::misused("path"));
-        }
+        let made = desk.entry().and_then(Entry::made);
+        let signs = made.and_then(|made| made.signs.as_ref());
+        let issuer = made.and_then(|made| made.issuer.as_ref());
+        let finish = match (signs, issuer.zip(ask.token)) {
+            (Some(signs), _) => Some(signs.begin(ask)?),
+            (None, Some((issuer, token))) => issuer.finish(token),
+            (None, None) => desk.signs_minted(),
+        };
         Ok(Prepared {
+            path: desk.path()?,
             headers: desk.headers()?,
             query: desk.query()?,
             body: desk.body()?,
             used: desk.entry().map(Entry::used),
+            minted: desk.minted_count(),
+            finish,
+            identity: made.and_then(|made| made.identity.clone()),
         })
     }
 }

@@ -1,10 +1,18 @@
 //! References to secrets, as configuration writes them: a store and a name, never the secret itself.
 
-use std::{ffi::OsString, fmt, os::unix::ffi::OsStringExt as _, str::FromStr};
+use std::{
+    ffi::OsString,
+    fmt,
+    os::unix::ffi::OsStringExt as _,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
 
 use exeat_types::{Malformed, Secret, limits::SECRET_COMMAND_TIMEOUT};
 
-use crate::{Error, Keyring, Vault, command, custody::check_size, vault::check_name};
+use crate::{
+    Error, Keyring, Vault, VaultClient, VaultPlace, command, custody::check_size, vault::check_name,
+};
 
 /// Where a secret lies.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -13,18 +21,46 @@ pub enum SecretRef {
     Sealed(String),
     /// `keyring:NAME`: in the keyring of the operating system.
     Keyring(String),
+    /// `vault:MOUNT/PATH#FIELD`: in a HashiCorp Vault server, KV version 2.
+    Server(VaultPlace),
     /// `env:NAME`: in the gate's environment; for development.
     Env(String),
     /// `cmd:PROGRAM ARGUMENT ...`: what the program prints. No shell is involved.
     Cmd(Vec<String>),
 }
 
+/// Secrets that are sealed, by name.
+pub trait Sealed {
+    /// The secret of this name and its version.
+    ///
+    /// # Errors
+    /// When there is none, or it was removed.
+    fn unsealed(&self, name: &str) -> Result<(Secret, u32), Error>;
+}
+
+impl Sealed for Vault {
+    fn unsealed(&self, name: &str) -> Result<(Secret, u32), Error> {
+        self.get(name)
+    }
+}
+
+/// A vault that others use too: it is held for each secret alone, never while another store is asked.
+impl Sealed for Mutex<Vault> {
+    fn unsealed(&self, name: &str) -> Result<(Secret, u32), Error> {
+        self.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+    }
+}
+
 /// The stores that references point into.
 pub struct Stores<'a> {
     /// The vault, if it is open.
-    pub vault: Option<&'a Vault>,
+    pub vault: Option<&'a dyn Sealed>,
     /// The keyring of the operating system.
     pub keyring: &'a dyn Keyring,
+    /// The Vault server, if one is configured and the gate runs.
+    pub server: Option<&'a VaultClient>,
     /// How the environment of the gate is read.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
@@ -35,16 +71,31 @@ impl SecretRef {
     /// # Errors
     /// When the store fails, has no such secret, or what it has is too short or too long to be one.
     pub fn resolve(&self, stores: &Stores<'_>) -> Result<(Secret, u32), Error> {
+        let (name, secret, version) = self.fetch(stores)?;
+        check_size(name, &secret)?;
+        Ok((secret, version))
+    }
+
+    /// The same for a secret that is sent nowhere, so that it need not be found in responses and may be short: a PIN.
+    ///
+    /// # Errors
+    /// When the store fails, or has no such secret.
+    pub fn resolve_unsent(&self, stores: &Stores<'_>) -> Result<(Secret, u32), Error> {
+        let (_name, secret, version) = self.fetch(stores)?;
+        Ok((secret, version))
+    }
+
+    fn fetch(&self, stores: &Stores<'_>) -> Result<(&str, Secret, u32), Error> {
         let absent = |name: &str, store| Error::SecretAbsent {
             name: name.to_owned(),
             store,
         };
-        let (name, secret, version) = match self {
+        Ok(match self {
             Self::Sealed(name) => {
                 let vault = stores
                     .vault
                     .ok_or_else(|| Error::VaultClosed { name: name.clone() })?;
-                let (secret, version) = vault.get(name)?;
+                let (secret, version) = vault.unsealed(name)?;
                 (name.as_str(), secret, version)
             }
             Self::Keyring(name) => {
@@ -53,6 +104,15 @@ impl SecretRef {
                     .read(name)?
                     .ok_or_else(|| absent(name, "the keyring"))?;
                 (name.as_str(), secret, 1)
+            }
+            Self::Server(place) => {
+                let client = stores.server.ok_or_else(|| Error::VaultServer {
+                    name: place.to_string(),
+                    problem: "there is no `[vault]` in the configuration, or no gate runs"
+                        .to_owned(),
+                })?;
+                let (secret, version) = client.read(place)?;
+                (place.as_str(), secret, version)
             }
             Self::Env(name) => {
                 let value =
@@ -63,9 +123,7 @@ impl SecretRef {
                 let program = words.first().map_or("", String::as_str);
                 (program, command::run(words, SECRET_COMMAND_TIMEOUT)?, 1)
             }
-        };
-        check_size(name, &secret)?;
-        Ok((secret, version))
+        })
     }
 }
 
@@ -75,9 +133,9 @@ impl FromStr for SecretRef {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         // The text may be a secret that was written where a reference belongs, so it is never repeated.
         let wrong = |problem: &str| Malformed::new("secret", problem);
-        let known = "expected `sealed:NAME`, `keyring:NAME`, `env:NAME` or `cmd:PROGRAM ARGUMENT ...`, not the secret itself";
+        let known = "expected `sealed:NAME`, `keyring:NAME`, `vault:MOUNT/PATH#FIELD`, `env:NAME` or `cmd:PROGRAM ARGUMENT ...`, not the secret itself";
         let (scheme, rest) = text.split_once(':').ok_or_else(|| wrong(known))?;
-        if rest.is_empty() && matches!(scheme, "sealed" | "keyring" | "env" | "cmd") {
+        if rest.is_empty() && matches!(scheme, "sealed" | "keyring" | "vault" | "env" | "cmd") {
             return Err(wrong(&format!("expected something after `{scheme}:`")));
         }
         match scheme {
@@ -86,6 +144,10 @@ impl FromStr for SecretRef {
                 Ok(Self::Sealed(rest.to_owned()))
             }
             "keyring" => Ok(Self::Keyring(rest.to_owned())),
+            "vault" => match VaultPlace::parse(rest) {
+                Some(place) => Ok(Self::Server(place)),
+                None => Err(wrong("expected `vault:MOUNT/PATH#FIELD`")),
+            },
             "env" if rest.contains(['=', '\0']) => {
                 Err(wrong("expected the name of an environment variable"))
             }
@@ -101,6 +163,7 @@ impl fmt::Display for SecretRef {
         match self {
             Self::Sealed(name) => write!(f, "sealed:{name}"),
             Self::Keyring(name) => write!(f, "keyring:{name}"),
+            Self::Server(place) => write!(f, "vault:{place}"),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::Cmd(words) => {
                 f.write_str("cmd:")?;
@@ -224,6 +287,7 @@ mod tests {
             "sealed:team/git.hub-1",
             "keyring:My Key",
             "env:GITHUB_TOKEN",
+            "vault:secret/team/github#token",
             "cmd:a 'b c'",
         ] {
             assert_eq!(text.parse::<SecretRef>().unwrap().to_string(), text);
@@ -233,6 +297,9 @@ mod tests {
             "ghp:CANARY-reference-1",
             "env:CANARY=1",
             "sealed:CANARY UPPER",
+            "vault:CANARY",
+            "vault:secret/CANARY",
+            "vault:secret/../CANARY#a",
         ] {
             let problem = text.parse::<SecretRef>().unwrap_err().to_string();
             assert!(
@@ -240,7 +307,7 @@ mod tests {
                 "{problem}"
             );
         }
-        for empty in ["sealed:", "keyring:", "env:", "cmd:"] {
+        for empty in ["sealed:", "keyring:", "vault:", "env:", "cmd:"] {
             let problem = empty.parse::<SecretRef>().unwrap_err().to_string();
             assert_eq!(
                 problem,
@@ -279,6 +346,7 @@ mod tests {
         let stores = Stores {
             vault: Some(&vault),
             keyring: &keyring,
+            server: None,
             environment: &environment,
         };
         let resolve =
@@ -303,6 +371,10 @@ mod tests {
             ),
             ("cmd:true", "secret `true` has 0 bytes, expected 8 to 65536"),
             ("cmd:false", "command `false` ended with status 1"),
+            (
+                "vault:secret/a#b",
+                "cannot read `secret/a#b` from Vault: there is no `[vault]` in the configuration, or no gate runs",
+            ),
         ] {
             assert_eq!(resolve(text, &stores).err().unwrap().to_string(), expect);
         }

@@ -9,12 +9,23 @@ const SEALED_FORMAT: u8 = 1;
 /// AES-256-GCM under one derived key: a version byte, a random nonce, the ciphertext and its tag.
 pub(crate) struct AesSealer {
     key: Secret,
+    /// Keys that seal nothing any more, and open what they sealed.
+    earlier: Vec<Self>,
 }
 
 impl AesSealer {
     /// Seals under this key, which must have 32 bytes.
     pub(crate) fn new(key: Secret) -> Self {
-        Self { key }
+        Self {
+            key,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// Opens what was sealed under these keys, too.
+    pub(crate) fn after(mut self, earlier: impl Iterator<Item = Secret>) -> Self {
+        self.earlier = earlier.map(Self::new).collect();
+        self
     }
 
     #[expect(clippy::disallowed_methods, reason = "the cipher is keyed with it")]
@@ -53,6 +64,18 @@ impl Sealer for AesSealer {
     }
 
     fn open(&self, place: &str, sealed: &[u8]) -> Result<Secret, DeviceFailure> {
+        let opened = self.open_own(place, sealed);
+        let earlier = || {
+            self.earlier
+                .iter()
+                .find_map(|one| one.open(place, sealed).ok())
+        };
+        opened.or_else(|refused| earlier().ok_or(refused))
+    }
+}
+
+impl AesSealer {
+    fn open_own(&self, place: &str, sealed: &[u8]) -> Result<Secret, DeviceFailure> {
         let refused =
             DeviceFailure("sealed bytes were changed, belong elsewhere, or have another key");
         let (version, rest) = sealed.split_first().ok_or(refused)?;

@@ -37,6 +37,12 @@ pub enum Shape {
     Google,
     /// Hugging Face token, `hf_...`.
     HuggingFace,
+    /// Linear API key, `lin_api_...`.
+    Linear,
+    /// Notion token, `ntn_...`.
+    Notion,
+    /// crates.io token, `cio...`.
+    Crates,
 }
 
 /// One part of a placeholder.
@@ -133,6 +139,24 @@ const FORMS: &[Form] = &[
         name: "hugging-face",
         pieces: &[Text("hf_"), Random(34)],
         hosts: &["huggingface.co"],
+    },
+    Form {
+        shape: Shape::Linear,
+        name: "linear",
+        pieces: &[Text("lin_api_"), Random(40)],
+        hosts: &["linear.app"],
+    },
+    Form {
+        shape: Shape::Notion,
+        name: "notion",
+        pieces: &[Text("ntn_"), Random(46)],
+        hosts: &["notion.com"],
+    },
+    Form {
+        shape: Shape::Crates,
+        name: "crates",
+        pieces: &[Text("cio"), Random(32)],
+        hosts: &["crates.io"],
     },
     Form {
         shape: Shape::Generic,
@@ -259,6 +283,9 @@ mod tests {
             Shape::Anthropic,
         );
         check("https://gateway.example", "sk-CANARY", Shape::Openai);
+        check("https://api.linear.app", "CANARY-shape-1", Shape::Linear);
+        check("https://api.notion.com", "CANARY-shape-1", Shape::Notion);
+        check("https://gateway.example", "cioCANARY", Shape::Crates);
         check("https://192.0.2.1", "CANARY-shape-1", Shape::Generic);
     }
 

@@ -132,7 +132,8 @@ fn seal(sealer: &dyn Sealer, place: &str, secret: &Secret) -> Result<String, Err
 }
 
 impl Vault {
-    /// Opens the vault and verifies every record; an absent file is an empty vault.
+    /// Opens the vault and verifies every record; an absent file is an empty vault. One under an earlier master key is put
+    /// under the one in force.
     ///
     /// # Errors
     /// When the file is open to others, damaged (naming the record), or sealed under another key. It is left as it is.
@@ -160,7 +161,12 @@ impl Vault {
             )));
         }
         if stored.key != keys.fingerprint {
-            return Err(Error::WrongKey { path });
+            // The key was rotated since; what is left to do is done here.
+            let earlier = master.earlier(&stored.key);
+            let earlier = earlier.ok_or_else(|| Error::WrongKey { path: path.clone() })?;
+            let mut vault = Self::open(&path, earlier)?;
+            vault.rewrap(master)?;
+            return Ok(vault);
         }
         for (name, record) in &stored.records {
             let content = record.content.as_ref();
@@ -209,14 +215,18 @@ impl Vault {
     /// The secret of this name and its version.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or it was removed.
     pub fn get(&self, name: &str) -> Result<(Secret, u32), Error> {
         let absent = || Error::SecretAbsent {
             name: name.to_owned(),
             store: "the vault",
         };
         let record = self.records.get(name).ok_or_else(absent)?;
-        let content = record.content.as_ref().ok_or_else(absent)?;
+        let revoked = || Error::SecretRevoked {
+            name: name.to_owned(),
+            store: "the vault",
+        };
+        let content = record.content.as_ref().ok_or_else(revoked)?;
         let damaged = || Error::RecordDamaged {
             path: self.path.clone(),
             name: name.to_owned(),

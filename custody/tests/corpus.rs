@@ -4,6 +4,14 @@
 mod agent_token;
 #[path = "../../fuzz/targets/body_codings.rs"]
 mod body_codings;
+#[path = "../../fuzz/targets/minted_tokens.rs"]
+mod minted_tokens;
+#[path = "../../fuzz/targets/oauth_challenge.rs"]
+mod oauth_challenge;
+#[path = "../../fuzz/targets/oauth_metadata.rs"]
+mod oauth_metadata;
+#[path = "../../fuzz/targets/oauth_token.rs"]
+mod oauth_token;
 #[path = "../../fuzz/targets/placeholder_slots.rs"]
 mod placeholder_slots;
 #[path = "../../fuzz/targets/redactor_splits.rs"]
@@ -12,6 +20,12 @@ mod redactor_splits;
 mod replay;
 #[path = "../../fuzz/targets/response_text.rs"]
 mod response_text;
+#[path = "../../fuzz/targets/sd_jwt.rs"]
+mod sd_jwt;
+#[path = "../../fuzz/targets/sigv4.rs"]
+mod sigv4;
+#[path = "../../fuzz/targets/status_list.rs"]
+mod status_list;
 #[path = "../../fuzz/targets/websocket_frames.rs"]
 mod websocket_frames;
 
@@ -23,6 +37,26 @@ fn the_seeds_of_agent_token_hold() {
 #[test]
 fn the_seeds_of_body_codings_hold() {
     replay::replay("body_codings", body_codings::run);
+}
+
+#[test]
+fn the_seeds_of_minted_tokens_hold() {
+    replay::replay("minted_tokens", minted_tokens::run);
+}
+
+#[test]
+fn the_seeds_of_oauth_challenge_hold() {
+    replay::replay("oauth_challenge", oauth_challenge::run);
+}
+
+#[test]
+fn the_seeds_of_oauth_metadata_hold() {
+    replay::replay("oauth_metadata", oauth_metadata::run);
+}
+
+#[test]
+fn the_seeds_of_oauth_token_hold() {
+    replay::replay("oauth_token", oauth_token::run);
 }
 
 #[test]
@@ -43,4 +77,19 @@ fn the_seeds_of_response_text_hold() {
 #[test]
 fn the_seeds_of_websocket_frames_hold() {
     replay::replay("websocket_frames", websocket_frames::run);
+}
+
+#[test]
+fn the_seeds_of_sd_jwt_hold() {
+    replay::replay("sd_jwt", sd_jwt::run);
+}
+
+#[test]
+fn the_seeds_of_status_list_hold() {
+    replay::replay("status_list", status_list::run);
+}
+
+#[test]
+fn the_seeds_of_sigv4_hold() {
+    replay::replay("sigv4", sigv4::run);
 }

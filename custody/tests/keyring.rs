@@ -34,6 +34,60 @@ fn the_keyring_keeps_secrets_and_the_master_key() {
     assert!(ran.status.success() && told.contains("1 passed"), "{told}");
 }
 
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test runs itself again, and tells itself so"
+)]
+fn without_a_keyring_the_failure_says_so_and_nothing_waits() {
+    if std::env::var_os(ON_THE_BUS).is_some() {
+        let refused = OsKeyring.read("any").err().map(|e| e.to_string());
+        let refused = refused.unwrap_or_default();
+        assert!(
+            refused.starts_with("the keyring of the operating system failed to read:"),
+            "{refused}"
+        );
+        let secret = Secret::new(b"CANARY-keyring-4".to_vec());
+        let refused = OsKeyring.write("any", &secret).unwrap_err().to_string();
+        assert!(!refused.contains("CANARY"), "{refused}");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let ran = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "without_a_keyring_the_failure_says_so_and_nothing_waits",
+        ])
+        .env_clear()
+        .env(ON_THE_BUS, "1")
+        .env("HOME", home.path())
+        .env("XDG_RUNTIME_DIR", home.path())
+        .output()
+        .unwrap();
+    let told =
+        String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && told.contains("1 passed"), "{told}");
+}
+
+/// Locks the keyring that is open.
+#[expect(clippy::unwrap_used, reason = "this is the test itself")]
+fn lock() {
+    let locked = Command::new("dbus-send")
+        .args([
+            "--session",
+            "--print-reply",
+            "--dest=org.freedesktop.secrets",
+        ])
+        .args([
+            "/org/freedesktop/secrets",
+            "org.freedesktop.Secret.Service.Lock",
+            "array:objpath:/org/freedesktop/secrets/collection/login",
+        ])
+        .output()
+        .unwrap();
+    assert!(locked.status.success(), "{locked:?}");
+}
+
 #[expect(clippy::unwrap_used, reason = "this is the test itself")]
 fn on_the_bus() {
     let name = format!("custody-test-{}", std::process::id());
@@ -66,5 +120,14 @@ fn on_the_bus() {
     assert!(matches!(
         MasterKey::from_keyring(&OsKeyring, &name),
         Err(Error::SecretAbsent { .. })
+    ));
+
+    OsKeyring
+        .write(&name, &Secret::new(b"CANARY-keyring-5".to_vec()))
+        .unwrap();
+    lock();
+    assert!(matches!(
+        OsKeyring.read(&name),
+        Err(Error::Keyring { action: "read", .. })
     ));
 }

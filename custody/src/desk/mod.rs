@@ -1,15 +1,22 @@
 //! The work behind [`Custody::prepare`]: each header field, query parameter and body of one request is asked what it
 //! may hold, and is resolved, emptied, left alone or refused accordingly.
 //!
-//! `headers.rs`, `query.rs` and `body.rs` each know one part of a request; here is what they share.
+//! `headers.rs`, `protocols.rs`, `path.rs`, `query.rs` and `body.rs` each know one part of a request, `minted.rs` the
+//! placeholders of tokens that responses handed out; here is what they share.
 
 mod body;
 mod headers;
+mod minted;
+mod path;
+mod protocols;
 mod query;
+mod session;
 
-use exeat_types::Secret;
+use std::cell::Cell;
+
+use exeat_types::{CredentialId, Secret};
 use http::HeaderValue;
-use percent_encoding::percent_encode;
+use percent_encoding::{AsciiSet, percent_encode};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -27,6 +34,12 @@ pub(crate) struct Desk<'a> {
     bound: Option<Bound<'a>>,
     /// The agent's placeholders that may stand in a claimed slot, from which they are taken off anyway.
     harmless: Vec<&'a str>,
+    /// Those of earlier versions, each with its credential.
+    stale: Vec<(&'a str, &'a Entry)>,
+    /// How many placeholders of minted tokens were resolved.
+    minted: Cell<u64>,
+    /// What signs in the place of the agent.
+    session: Option<session::Session>,
 }
 
 /// The credential of the call, bound to its origin.
@@ -34,6 +47,19 @@ struct Bound<'a> {
     entry: &'a Entry,
     /// The placeholder that resolves, if this agent has one.
     own: Option<&'a str>,
+    /// Those of earlier versions.
+    earlier: &'a [String],
+}
+
+/// What the placeholders in a text mean in a slot that is emptied anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presented {
+    /// There is none, or it is the agent's own.
+    Harmless,
+    /// It was the agent's own.
+    Stale,
+    /// It belongs elsewhere.
+    Foreign,
 }
 
 /// What may stand in one slot of the request.
@@ -53,26 +79,45 @@ enum Place {
 enum Writing {
     Plain,
     Percent,
+    Path,
     Json,
 }
 
+/// What a segment of a path cannot hold as it is (RFC 3986 section 3.3).
+const NOT_IN_PATH: &AsciiSet = &RESERVED
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
 impl<'a> Desk<'a> {
     pub(crate) fn new(custody: &'a Custody, ask: &'a Ask<'a>) -> Result<Self, Refused> {
-        let names = custody.placeholders.get(ask.agent);
         let claims = custody.claims.get(ask.origin);
+        let mut desk = Self {
+            custody,
+            ask,
+            claims,
+            bound: None,
+            harmless: Vec::new(),
+            stale: Vec::new(),
+            minted: Cell::new(0),
+            session: None,
+        };
         let Some(id) = ask.credential else {
-            let bound = claims
-                .map(|claims| claims.credentials.as_slice())
-                .unwrap_or_default();
-            let known = bound.iter().filter_map(|id| names?.get(id));
-            let harmless = known.flat_map(Names::all).collect();
-            return Ok(Self {
-                custody,
-                ask,
-                claims,
-                bound: None,
-                harmless,
-            });
+            let bound = claims.map(|claims| claims.credentials.as_slice());
+            for id in bound.unwrap_or_default() {
+                desk.recognise(id);
+            }
+            desk.session = desk.session()?;
+            return Ok(desk);
         };
         let entry = custody
             .entries
@@ -81,16 +126,31 @@ impl<'a> Desk<'a> {
         if !entry.spec.origins.contains(ask.origin) {
             return Err(Refused::WrongOrigin(id.clone()));
         }
-        let names = names.and_then(|names| names.get(id));
-        let own = names.map(|names| names.current.as_str());
-        let harmless = names.into_iter().flat_map(Names::all).collect();
-        Ok(Self {
-            custody,
-            ask,
-            claims,
-            bound: Some(Bound { entry, own }),
-            harmless,
-        })
+        let names = desk.recognise(id);
+        for other in ask.others {
+            desk.recognise(other);
+        }
+        desk.bound = Some(Bound {
+            entry,
+            own: names.map(|names| names.current.as_str()),
+            earlier: names
+                .map(|names| names.earlier.as_slice())
+                .unwrap_or_default(),
+        });
+        Ok(desk)
+    }
+
+    /// Takes note of what this agent holds, or has held, of a credential.
+    fn recognise(&mut self, id: &CredentialId) -> Option<&'a Names> {
+        let names = self.custody.placeholders.get(self.ask.agent)?.get(id)?;
+        self.harmless.push(&names.current);
+        if !names.earlier.is_empty()
+            && let Some(entry) = self.custody.entries.get(id)
+        {
+            let earlier = names.earlier.iter().map(|name| (name.as_str(), entry));
+            self.stale.extend(earlier);
+        }
+        Some(names)
     }
 
     /// The credential of the call.
@@ -98,16 +158,32 @@ impl<'a> Desk<'a> {
         self.bound.as_ref().map(|bound| bound.entry)
     }
 
-    /// Whether a placeholder that is not harmless stands in the text.
-    fn is_foreign(&self, text: &[u8]) -> bool {
+    /// What the placeholders in a text mean in a slot that is emptied anyway, and that belongs to such credentials.
+    fn presented(&self, text: &[u8], owns: impl Fn(&Entry) -> bool) -> Presented {
         if !self.watch().found_in(text) {
-            return false;
+            return Presented::Harmless;
         }
-        let rest = self
+        let mut behind = self
+            .harmless
+            .iter()
+            .map(|name| text.strip_suffix(name.as_bytes()));
+        if behind.any(|before| before.is_some_and(|before| !self.watch().found_in(before))) {
+            return Presented::Harmless;
+        }
+        let mut rest = self
             .harmless
             .iter()
             .fold(text.to_vec(), |rest, name| replace(&rest, name, b"\n"));
-        self.watch().found_in(&rest)
+        if !self.watch().found_in(&rest) {
+            return Presented::Harmless;
+        }
+        for (name, _) in self.stale.iter().filter(|(_, entry)| owns(entry)) {
+            rest = replace(&rest, name, b"\n");
+        }
+        match self.watch().found_in(&rest) {
+            true => Presented::Foreign,
+            false => Presented::Stale,
+        }
     }
 
     fn watch(&self) -> &'a Watch {
@@ -116,6 +192,18 @@ impl<'a> Desk<'a> {
 }
 
 impl Bound<'_> {
+    /// What is written into a slot that is filled whatever stands in it, unless that is a placeholder of somebody else.
+    fn filled(
+        &self,
+        watch: &Watch,
+        text: &[u8],
+        writing: Writing,
+        place: impl Fn() -> String,
+    ) -> Result<Zeroizing<Vec<u8>>, Refused> {
+        self.resolve(watch, text, writing, place)?;
+        self.entry.written(writing)
+    }
+
     /// The text with this agent's placeholder resolved; `None` when there is no placeholder in it.
     fn resolve(
         &self,
@@ -128,13 +216,18 @@ impl Bound<'_> {
             return Ok(None);
         }
         let own = self.own.ok_or_else(|| Refused::misused(place()))?;
-        if watch.found_in(&replace(text, own, b"\n")) {
-            return Err(Refused::misused(place()));
+        let rest = replace(text, own, b"\n");
+        if watch.found_in(&rest) {
+            let cleared = |rest: Vec<u8>, name: &String| replace(&rest, name, b"\n");
+            return match watch.found_in(&self.earlier.iter().fold(rest, cleared)) {
+                true => Err(Refused::misused(place())),
+                false => Err(Refused::Stale),
+            };
         }
         Ok(Some(replace(
             text,
             own,
-            self.entry.written(writing).as_slice(),
+            self.entry.written(writing)?.as_slice(),
         )))
     }
 }
@@ -150,13 +243,20 @@ impl Entry {
         clippy::disallowed_methods,
         reason = "the placeholder in a declared slot becomes the secret"
     )]
-    fn written(&self, writing: Writing) -> Zeroizing<Vec<u8>> {
-        let secret = self.secret.open();
-        Zeroizing::new(match writing {
+    fn written(&self, writing: Writing) -> Result<Zeroizing<Vec<u8>>, Refused> {
+        // SECURITY: the key that a kind signs with, or obtains tokens with, is never sent itself.
+        let works = self.made().is_some_and(|made| {
+            made.issuer.is_some() || made.signs.is_some() || made.identity.is_some()
+        });
+        let unfit = || Refused::Unfit(self.spec.id.clone());
+        let secret = self.secret.as_ref().filter(|_| !works);
+        let secret = secret.ok_or_else(unfit)?.open();
+        Ok(Zeroizing::new(match writing {
             Writing::Plain => secret.to_vec(),
+            Writing::Path => percent_encode(secret, NOT_IN_PATH).to_string().into_bytes(),
             Writing::Percent => percent_encode(secret, RESERVED).to_string().into_bytes(),
             Writing::Json => json::escape(&String::from_utf8_lossy(secret)),
-        })
+        }))
     }
 }
 

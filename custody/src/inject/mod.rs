@@ -10,7 +10,7 @@ mod bearer;
 use exeat_types::Secret;
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
-use crate::Kind;
+use crate::{Kind, Made, Material};
 
 /// Header slots that are stripped on every brokered origin, whatever the tool's credential is, so that an agent's own
 /// key never rides along.
@@ -39,12 +39,19 @@ pub(crate) enum Form {
         /// `name=value`, percent-encoded.
         pair: Secret,
     },
+    /// Tokens, signatures, a certificate.
+    Made(Made),
 }
 
 impl Form {
     /// Turns a secret into what the kind sends.
-    pub(crate) fn build(kind: &Kind, secret: &Secret) -> Result<Self, &'static str> {
+    pub(crate) fn build(kind: &Kind, material: Material<'_>) -> Result<Self, &'static str> {
+        if let Kind::Made(kind) = kind {
+            return kind.make(material).map(Self::Made);
+        }
+        let secret = material.secret.ok_or("has no secret")?;
         match kind {
+            Kind::Made(_) => Err("is of another kind"),
             Kind::Bearer => bearer::form(secret),
             Kind::ApiKeyHeader(name) => api_key::header(name, secret),
             Kind::ApiKeyQuery(name) => api_key::query(name, secret),
@@ -52,19 +59,21 @@ impl Form {
         }
     }
 
-    /// The header this form claims.
-    pub(crate) fn header(&self) -> Option<&HeaderName> {
+    /// The headers this form claims.
+    pub(crate) fn headers(&self) -> &[HeaderName] {
         match self {
-            Self::Header { name, .. } => Some(name),
-            Self::Query { .. } => None,
+            Self::Header { name, .. } => std::slice::from_ref(name),
+            Self::Query { .. } => &[],
+            Self::Made(made) => &made.headers,
         }
     }
 
-    /// The query parameter this form claims.
-    pub(crate) fn query(&self) -> Option<&str> {
+    /// The query parameters this form claims.
+    pub(crate) fn queries(&self) -> &[String] {
         match self {
-            Self::Header { .. } => None,
-            Self::Query { name, .. } => Some(name),
+            Self::Header { .. } => &[],
+            Self::Query { name, .. } => std::slice::from_ref(name),
+            Self::Made(made) => &made.queries,
         }
     }
 }

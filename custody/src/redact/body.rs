@@ -3,10 +3,8 @@
 //!
 //! Owns the order of these. Once a body is found unsafe, nothing more of it comes out.
 
-use std::sync::Arc;
-
 use super::{
-    DeltaPath, Deltas, Formats, Hits, Patterns, Pieces, Text, TextRules, Unsafe, Written,
+    DeltaPath, Deltas, Formats, Hits, Newest, Pieces, Text, TextRules, Unsafe, Written,
     decode::Decoder, markers::Flags, pii::add_hits,
 };
 
@@ -40,7 +38,10 @@ impl BodyScrubber {
     ///
     /// # Errors
     /// When a coding is unknown or too many are stacked.
-    pub fn new(patterns: Arc<Patterns>, content_encoding: Option<&str>) -> Result<Self, Unsafe> {
+    pub fn new(
+        patterns: impl Into<Newest>,
+        content_encoding: Option<&str>,
+    ) -> Result<Self, Unsafe> {
         Self::with_formats(patterns, content_encoding, Formats::Redact)
     }
 
@@ -49,7 +50,7 @@ impl BodyScrubber {
     /// # Errors
     /// When a coding is unknown or too many are stacked.
     pub fn with_formats(
-        patterns: Arc<Patterns>,
+        patterns: impl Into<Newest>,
         content_encoding: Option<&str>,
         formats: Formats,
     ) -> Result<Self, Unsafe> {
@@ -62,12 +63,13 @@ impl BodyScrubber {
     /// # Errors
     /// When a coding is unknown or too many are stacked.
     pub fn with_rules(
-        patterns: Arc<Patterns>,
+        patterns: impl Into<Newest>,
         content_encoding: Option<&str>,
         rules: &BodyRules,
     ) -> Result<Self, Unsafe> {
+        let patterns = patterns.into();
         let asked = (&rules.text, rules.written);
-        let text = Text::new(Arc::clone(&patterns), Formats::Redact, asked);
+        let text = Text::new(patterns.clone(), Formats::Redact, asked);
         let mut scrubber = Self::of(Decoder::new(content_encoding)?, text);
         scrubber.deltas = rules
             .deltas
@@ -193,9 +195,11 @@ impl BodyScrubber {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use exeat_types::Secret;
 
-    use super::*;
+    use super::{super::Patterns, *};
 
     fn scrub(rules: &BodyRules, body: &str, size: usize) -> (Vec<u8>, Result<(), Unsafe>) {
         let secret = Secret::new(b"CANARY-body-0001".to_vec());

@@ -7,12 +7,12 @@
 
 mod event;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use exeat_types::limits::WHOLE_BODY_BYTES_MAX;
 use serde_json::Value;
 
-use super::{Flags, Formats, Hits, Patterns, Text, TextRules, Unsafe, Written, pii::add_hits};
+use super::{Flags, Formats, Hits, Newest, Text, TextRules, Unsafe, Written, pii::add_hits};
 pub use event::Pieces;
 use event::{Event, ends_event};
 
@@ -32,7 +32,7 @@ impl DeltaPath {
 pub struct Deltas {
     paths: Vec<DeltaPath>,
     pieces: Pieces,
-    patterns: Arc<Patterns>,
+    patterns: Newest,
     rules: TextRules,
     /// An event that is not whole yet.
     held: Vec<u8>,
@@ -76,7 +76,7 @@ enum End {
 impl Deltas {
     /// A cleaner of the texts at these paths.
     pub fn new(
-        patterns: Arc<Patterns>,
+        patterns: impl Into<Newest>,
         rules: &TextRules,
         paths: Vec<DeltaPath>,
         pieces: Pieces,
@@ -84,7 +84,7 @@ impl Deltas {
         Self {
             paths,
             pieces,
-            patterns,
+            patterns: patterns.into(),
             rules: rules.clone(),
             held: Vec::new(),
             texts: BTreeMap::new(),
@@ -249,9 +249,9 @@ impl Deltas {
 }
 
 impl Logical {
-    fn new(patterns: &Arc<Patterns>, rules: &TextRules) -> Self {
+    fn new(patterns: &Newest, rules: &TextRules) -> Self {
         Self {
-            text: Text::new(Arc::clone(patterns), Formats::Keep, (rules, Written::Plain)),
+            text: Text::new(patterns.clone(), Formats::Keep, (rules, Written::Plain)),
             cut: Vec::new(),
             last: None,
         }

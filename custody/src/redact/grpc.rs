@@ -4,9 +4,7 @@
 //! holds up both sides. It must never pass a compressed message, which it cannot read. A message that holds a secret ends
 //! the call: its length has been said, and lengths stand inside it too.
 
-use std::sync::Arc;
-
-use super::{Formats, Hits, Patterns, Stream, Unsafe};
+use super::{Formats, Hits, Newest, Stream, Unsafe};
 
 /// Redacts the messages of one gRPC response.
 ///
@@ -29,7 +27,7 @@ const PREFIX_BYTES: usize = 5;
 
 impl GrpcScrubber {
     /// A scrubber for the body of one response.
-    pub fn new(patterns: Arc<Patterns>) -> Self {
+    pub fn new(patterns: impl Into<Newest>) -> Self {
         Self {
             stream: Stream::with_formats(patterns, Formats::Redact),
             place: Place::Prefix(Vec::new()),
@@ -117,9 +115,11 @@ impl GrpcScrubber {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use exeat_types::Secret;
 
-    use super::*;
+    use super::{super::Patterns, *};
 
     const SECRET: &[u8] = b"CANARY-grpc-0123456789";
 

@@ -16,7 +16,9 @@ mod grpc;
 mod gzip;
 mod headers;
 mod hidden;
+mod layer;
 mod markers;
+mod newest;
 mod patterns;
 mod pii;
 mod stream;
@@ -29,7 +31,10 @@ pub use body::{BodyRules, BodyScrubber};
 pub use deltas::{DeltaPath, Deltas, Pieces};
 pub use grpc::GrpcScrubber;
 pub use hidden::HiddenText;
+pub(crate) use layer::Layer;
 pub use markers::{Flags, MARKERS, Markers};
+pub use newest::Newest;
+pub(crate) use patterns::Formatted;
 pub use patterns::Patterns;
 pub use pii::{PiiKind, PiiStream};
 pub use stream::Stream;
@@ -75,6 +80,12 @@ pub enum Unsafe {
     /// A WebSocket frame breaks a rule that redaction depends on.
     #[error("WebSocket frame: {0}")]
     Frame(&'static str),
+    /// A response that may hand out tokens could not be read, so that none was found.
+    #[error("a response that hands out tokens: {0}")]
+    Minting(&'static str),
+    /// Tokens that a response hands out were found, and could not be replaced.
+    #[error("tokens of a response: {0}")]
+    Unkept(&'static str),
     /// A gRPC message is compressed, or holds a secret.
     #[error("gRPC message: {0}")]
     Message(&'static str),

@@ -1,32 +1,43 @@
 //! The compiled set of everything that must not pass, and where it occurs in a text.
 //!
-//! Owns the labels, the two filters (short patterns would slow the long ones down), the token formats and the rules for
-//! views. It holds secrets in the clear, so it has no `Debug` and is wiped when dropped.
+//! Owns the layers of secrets, the token formats and the rules for views. It holds secrets in the clear, so it has no
+//! `Debug` and is wiped when dropped.
 
 use std::sync::Arc;
 
-use exeat_types::{Secret, limits::SECRET_BYTES_MIN};
+use exeat_types::Secret;
 
 use super::{
     Formats, TooShort,
-    encodings::patterns,
     escapes::{Rules, Span, View},
-    filter::{Filter, Occurrence},
+    filter::Occurrence,
     formats::{Class, Ending, FORMATS, Finder},
+    layer::Layer,
 };
 
-/// Everything that must not pass, compiled once per snapshot of custody and shared.
+/// Everything that must not pass, compiled; shared by all streams.
 pub struct Patterns {
-    labels: Vec<Arc<str>>,
+    layers: Vec<Arc<Layer>>,
+    /// How many secrets the layers have together.
     secrets: usize,
-    long: Filter,
-    short: Filter,
     rules: Rules,
-    formats: Option<Finder>,
+    formats: Option<Arc<Formatted>>,
 }
 
-/// Patterns from this length on are looked for with a window of at least this length.
-const LONG_BYTES_MIN: usize = 12;
+/// Token formats, but for our own placeholders, which look like tokens and must pass.
+pub(crate) struct Formatted {
+    finder: Finder,
+    labels: Vec<Arc<str>>,
+}
+
+impl Formatted {
+    /// The fixed table of formats, and what passes though it looks like one.
+    pub(crate) fn new(allowed: &[&str]) -> Option<Arc<Self>> {
+        let labels = FORMATS.iter().map(|format| Arc::from(format.label));
+        let (finder, labels) = (Finder::new(allowed)?, labels.collect());
+        Some(Arc::new(Self { finder, labels }))
+    }
+}
 
 impl Patterns {
     /// Compiles secrets with their labels; `allowed` are our own placeholders, which look like tokens and must pass.
@@ -34,45 +45,33 @@ impl Patterns {
     /// # Errors
     /// When a secret is too short, or has no line that is long enough.
     pub fn compile(secrets: &[(&str, &Secret)], allowed: &[&str]) -> Result<Self, TooShort> {
-        let mut labels: Vec<Arc<str>> = Vec::with_capacity(secrets.len() + FORMATS.len());
-        let (mut long, mut short) = (Vec::new(), Vec::new());
-        for ((label, secret), number) in secrets.iter().zip(0u32..) {
-            let found = written(secret);
-            if found.is_empty() || secret.len() < SECRET_BYTES_MIN {
-                return Err(TooShort {
-                    label: (*label).to_owned(),
-                    min: SECRET_BYTES_MIN,
-                });
-            }
-            labels.push((*label).into());
-            for pattern in found {
-                let set = if pattern.len() < LONG_BYTES_MIN {
-                    &mut short
-                } else {
-                    &mut long
-                };
-                set.push((pattern, number));
-            }
-        }
-        let known = labels.len();
-        labels.extend(FORMATS.iter().map(|format| Arc::from(format.label)));
-        let (long, short) = (Filter::new(long), Filter::new(short));
-        let uses = |byte| long.uses(byte) || short.uses(byte);
-        let rules = Rules::new(long.longest().max(short.longest()), uses);
-        let formats = Finder::new(allowed);
-        Ok(Self {
-            labels,
-            secrets: known,
-            long,
-            short,
+        let layer = Layer::compile(secrets)?;
+        Ok(Self::of(vec![Arc::new(layer)], Formatted::new(allowed)))
+    }
+
+    /// Puts compiled parts together.
+    pub(crate) fn of(layers: Vec<Arc<Layer>>, formats: Option<Arc<Formatted>>) -> Self {
+        let longest = layers.iter().map(|layer| layer.longest()).max();
+        let uses = |byte| layers.iter().any(|layer| layer.uses(byte));
+        let rules = Rules::new(longest.unwrap_or_default(), uses);
+        Self {
+            secrets: layers.iter().map(|layer| layer.count()).sum(),
+            layers,
             rules,
             formats,
-        })
+        }
     }
 
     /// The text of a label.
     pub(super) fn label(&self, hit: &Hit) -> Option<&Arc<str>> {
-        self.labels.get(hit.label as usize)
+        let mut number = hit.label as usize;
+        for layer in &self.layers {
+            match number.checked_sub(layer.count()) {
+                None => return layer.label(number),
+                Some(rest) => number = rest,
+            }
+        }
+        self.formats.as_ref()?.labels.get(number)
     }
 
     /// Finds everything in a text, and how much of the text is settled: no later match begins before that.
@@ -86,8 +85,8 @@ impl Patterns {
         hits.clear();
         *settled = text.len();
         self.scan(text, |occurrence| hits.push(Hit::of(occurrence)));
-        if let (Formats::Redact, Some(finder)) = (formats, &self.formats) {
-            let undecided = finder.scan(text, ending, |token| {
+        if let (Formats::Redact, Some(formats)) = (formats, &self.formats) {
+            let undecided = formats.finder.scan(text, ending, |token| {
                 let label = self.secrets.saturating_add(token.format);
                 let label = u32::try_from(label).unwrap_or(u32::MAX);
                 let (start, end, class) = (token.start, token.end, Some(token.class));
@@ -123,12 +122,20 @@ impl Patterns {
     }
 
     fn scan(&self, text: &[u8], mut found: impl FnMut(Occurrence)) {
-        self.long.scan(text, &mut found);
-        self.short.scan(text, &mut found);
+        let mut before = 0;
+        for layer in &self.layers {
+            layer.scan(text, |mut occurrence| {
+                occurrence.label = occurrence.label.saturating_add(before);
+                found(occurrence);
+            });
+            let count = u32::try_from(layer.count()).unwrap_or(u32::MAX);
+            before = before.saturating_add(count);
+        }
     }
 
     fn held(&self, text: &[u8]) -> usize {
-        self.long.held(text).max(self.short.held(text))
+        let held = self.layers.iter().map(|layer| layer.held(text));
+        held.max().unwrap_or_default()
     }
 
     /// Finds what is written with escapes, applied once or twice.
@@ -230,15 +237,6 @@ impl Hit {
             class: None,
         }
     }
-}
-
-/// Every way of writing a secret.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what is looked for is the secret itself"
-)]
-fn written(secret: &Secret) -> Vec<super::encodings::Wiped> {
-    patterns(secret.open())
 }
 
 #[cfg(test)]

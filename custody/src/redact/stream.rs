@@ -3,52 +3,55 @@
 //! A chunk is joined to what was held of the one before. What is found is replaced, the union of overlapping matches by
 //! one marker. Held back is exactly the end that may still become a match; as no pattern holds a line break, nothing is
 //! held at the end of a line, so no server-sent event waits. No byte of a match is ever emitted: a match that begins
-//! before the held end is complete, and one that begins in it is not emitted until it is decided.
+//! before the held end is complete, and one that begins in it is not emitted until it is decided. Each chunk is searched
+//! for what is known by then: a secret that became known meanwhile cannot have begun in bytes that were sent before.
 
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::{
-    Formats, Hits, Patterns,
+    Formats, Hits, Newest, Patterns,
     formats::{Ending, Running},
     patterns::{Found, Hit},
 };
 
 /// Redacts one stream of bytes that arrives in chunks.
 pub struct Stream {
-    patterns: Arc<Patterns>,
+    patterns: Newest,
     state: State,
 }
 
 impl Stream {
     /// A redactor of known secrets and token formats.
-    pub fn new(patterns: Arc<Patterns>) -> Self {
+    pub fn new(patterns: impl Into<Newest>) -> Self {
         Self::with_formats(patterns, Formats::Redact)
     }
 
     /// A redactor with a choice about token formats.
-    pub fn with_formats(patterns: Arc<Patterns>, formats: Formats) -> Self {
+    pub fn with_formats(patterns: impl Into<Newest>, formats: Formats) -> Self {
         Self {
-            patterns,
+            patterns: patterns.into(),
             state: State::new(formats),
         }
     }
 
     /// Takes the next chunk and appends to `out` what is certain to be clean.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        if self.patterns.is_idle(self.state.formats) {
+        let patterns = self.patterns.load();
+        if patterns.is_idle(self.state.formats) && self.state.held.is_empty() {
             out.extend_from_slice(chunk);
             return;
         }
         for piece in chunk.chunks(PIECE_BYTES) {
-            self.state.pass(&self.patterns, piece, Ending::Open, out);
+            self.state.pass(&patterns, piece, Ending::Open, out);
         }
     }
 
     /// Ends the stream and appends the rest; another one may follow.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        self.state.pass(&self.patterns, &[], Ending::Final, out);
+        let patterns = self.patterns.load();
+        self.state.pass(&patterns, &[], Ending::Final, out);
     }
 
     /// How many bytes are held back.

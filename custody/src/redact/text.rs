@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Formats, Hits, Patterns, Stream,
+    Formats, Hits, Newest, Stream,
     formats::Ending,
     hidden::HiddenText,
     markers::{Flags, Markers},
@@ -73,7 +73,7 @@ const HIDDEN_LABEL: &str = "hidden-text";
 
 impl Text {
     /// Nothing but secrets and token formats.
-    pub fn secrets(patterns: Arc<Patterns>, formats: Formats) -> Self {
+    pub fn secrets(patterns: impl Into<Newest>, formats: Formats) -> Self {
         Self {
             hidden: None,
             stream: Stream::with_formats(patterns, formats),
@@ -86,7 +86,7 @@ impl Text {
 
     /// What the rules ask for besides, in text that is written so.
     pub fn new(
-        patterns: Arc<Patterns>,
+        patterns: impl Into<Newest>,
         formats: Formats,
         (rules, written): (&TextRules, Written),
     ) -> Self {
@@ -178,7 +178,7 @@ impl Text {
 mod tests {
     use exeat_types::Secret;
 
-    use super::*;
+    use super::{super::Patterns, *};
 
     fn run(rules: &TextRules, written: Written, text: &str, size: usize) -> (String, Text) {
         let secret = Secret::new(b"CANARY-text-0001".to_vec());

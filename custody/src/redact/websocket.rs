@@ -10,10 +10,8 @@ mod deflate;
 mod frame;
 mod watch;
 
-use std::sync::Arc;
-
 use super::{
-    Formats, Hits, Patterns, Text, TextRules, Unsafe, Written, markers::Flags, pii::add_hits,
+    Formats, Hits, Newest, Text, TextRules, Unsafe, Written, markers::Flags, pii::add_hits,
 };
 use deflate::Inflater;
 pub use frame::Deflate;
@@ -22,7 +20,7 @@ pub use watch::{Stopped, WebSocketWatch};
 
 /// Redacts the frames of one WebSocket connection, from upstream to the agent.
 pub struct WebSocketScrubber {
-    patterns: Arc<Patterns>,
+    patterns: Newest,
     /// Cleans texts as their tool says.
     text: Text,
     /// Cleans other messages of secrets.
@@ -44,19 +42,16 @@ const FRAGMENT_BYTES: usize = 64 * 1024;
 
 impl WebSocketScrubber {
     /// A scrubber for a connection whose handshake agreed on no extension, and a tool without rules.
-    pub fn new(patterns: Arc<Patterns>) -> Self {
+    pub fn new(patterns: impl Into<Newest>) -> Self {
         Self::with_rules(patterns, &TextRules::default(), Deflate::Off)
     }
 
     /// A scrubber that follows a tool's rules, for frames under what the handshake agreed on.
-    pub fn with_rules(patterns: Arc<Patterns>, rules: &TextRules, deflate: Deflate) -> Self {
+    pub fn with_rules(patterns: impl Into<Newest>, rules: &TextRules, deflate: Deflate) -> Self {
+        let patterns = patterns.into();
         Self {
-            text: Text::new(
-                Arc::clone(&patterns),
-                Formats::Redact,
-                (rules, Written::Json),
-            ),
-            binary: Text::secrets(Arc::clone(&patterns), Formats::Redact),
+            text: Text::new(patterns.clone(), Formats::Redact, (rules, Written::Json)),
+            binary: Text::secrets(patterns.clone(), Formats::Redact),
             patterns,
             heads: Heads::new(deflate),
             inflater: (deflate == Deflate::On).then(Inflater::new),
@@ -162,6 +157,7 @@ impl WebSocketScrubber {
         let hits = &mut self.control_hits;
         let clean = self
             .patterns
+            .load()
             .scrub_counting(&self.payload, Formats::Redact, hits);
         let mut payload = clean.unwrap_or_else(|| self.payload.clone());
         // A close frame begins with a status code, which a marker must not replace.

@@ -86,7 +86,12 @@ fn secrets_are_kept_versioned_listed_and_removed() {
     assert!(a.matches(b"CANARY-vault-3"));
     assert_eq!(version, 2);
     vault.remove("a", at(4)).unwrap();
-    assert!(matches!(vault.get("a"), Err(Error::SecretAbsent { .. })));
+    assert!(matches!(vault.get("a"), Err(Error::SecretRevoked { .. })));
+    assert!(matches!(
+        place.open().unwrap().get("a"),
+        Err(Error::SecretRevoked { .. })
+    ));
+    assert!(matches!(vault.get("z"), Err(Error::SecretAbsent { .. })));
     assert!(matches!(
         vault.remove("a", at(5)),
         Err(Error::SecretAbsent { .. })
@@ -213,6 +218,22 @@ fn a_new_master_key_opens_the_vault_and_the_old_one_no_longer_does() {
             .0
             .matches(b"CANARY-vault-6")
     );
+}
+
+#[test]
+fn a_vault_of_an_earlier_master_key_is_put_under_the_one_in_force() {
+    let place = Place::new();
+    drop(place.filled());
+    let list = place.folder.path().join("earlier.json");
+    let new = place.master.succeed(&list).unwrap();
+    let vault = Vault::open(&place.path(), &new).unwrap();
+    assert!(vault.get("a").unwrap().0.matches(b"CANARY-vault-3"));
+    assert!(matches!(place.open(), Err(Error::WrongKey { .. })));
+    let stranger = MasterKey::generate().unwrap();
+    assert!(matches!(
+        Vault::open(&place.path(), &stranger),
+        Err(Error::WrongKey { .. })
+    ));
 }
 
 #[test]

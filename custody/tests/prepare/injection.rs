@@ -1,7 +1,7 @@
 //! Each kind in its own slot, an agent's own keys taken off, and credentials that cannot work.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use exeat_custody::{Custody, Error, Kind};
+use exeat_custody::{Custody, Error, Kind, Live, Loaded};
 use exeat_types::{Origin, Reason, Secret};
 use http::HeaderName;
 
@@ -162,28 +162,28 @@ fn a_query_key_replaces_every_parameter_of_its_name() {
 fn credentials_that_cannot_work_are_all_reported_when_custody_is_built() {
     let x_key = || Kind::ApiKeyHeader(HeaderName::from_static("x-key"));
     let loaded = vec![
-        (spec("short", Kind::Bearer, &[GITHUB]), secret("CANARY"), 1),
-        (
+        Loaded::new(spec("short", Kind::Bearer, &[GITHUB]), secret("CANARY"), 1),
+        Loaded::new(
             spec("lines", Kind::Bearer, &[GITHUB]),
             secret("CANARY-line-1\nCANARY-line-2"),
             1,
         ),
-        (
+        Loaded::new(
             spec("nowhere", Kind::Bearer, &[]),
             secret("CANARY-nowhere"),
             1,
         ),
-        (
+        Loaded::new(
             spec("padded", x_key(), &[GITHUB]),
             secret("CANARY-padded "),
             1,
         ),
-        (
+        Loaded::new(
             spec("binary", x_key(), &[GITHUB]),
             Secret::new(b"CANARY-\xff\xfe".to_vec()),
             1,
         ),
-        (
+        Loaded::new(
             spec(
                 "colon",
                 Kind::Basic {
@@ -194,17 +194,18 @@ fn credentials_that_cannot_work_are_all_reported_when_custody_is_built() {
             secret("CANARY-colon"),
             1,
         ),
-        (
+        Loaded::new(
             spec("unnamed", Kind::ApiKeyQuery(String::new()), &[GITHUB]),
             secret("CANARY-unnamed"),
             1,
         ),
-        (spec("twice", x_key(), &[GITHUB]), secret("CANARY-twice"), 1),
-        (spec("twice", x_key(), &[GITHUB]), secret("CANARY-twice"), 1),
+        Loaded::new(spec("twice", x_key(), &[GITHUB]), secret("CANARY-twice"), 1),
+        Loaded::new(spec("twice", x_key(), &[GITHUB]), secret("CANARY-twice"), 1),
     ];
-    let problems: Vec<Error> = Custody::build(loaded, &[], &secret("CANARY-key"))
-        .err()
-        .unwrap();
+    let problems: Vec<Error> =
+        Custody::build(loaded, &[], &secret("CANARY-key"), &Live::new().unwrap())
+            .err()
+            .unwrap();
     let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert!(
         problems
@@ -226,7 +227,7 @@ fn credentials_that_cannot_work_are_all_reported_when_custody_is_built() {
 #[test]
 fn whatever_was_injected_is_redacted_from_an_echo_and_placeholders_pass() {
     let custody = custody();
-    let patterns = custody.patterns();
+    let patterns = custody.live().patterns();
     let cases = [
         call(GITHUB, Some("github")),
         call("https://api.anthropic.com", Some("anthropic")),

@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod injection;
 #[cfg(test)]
+mod minted;
+#[cfg(test)]
 mod placement;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod sigv4;
 #[cfg(test)]
 mod slots;
 #[cfg(test)]

@@ -142,20 +142,46 @@ fn after_a_change_of_the_secret_the_old_placeholder_resolves_nowhere() {
     let (old, new) = (custody_at(1), custody_at(2));
     let stale = own(&old, "github");
     assert_ne!(stale, own(&new, "github"));
-    let sent = github()
-        .header("authorization", format!("Bearer {stale}"))
-        .sent(&new);
-    assert_eq!(
-        sent.values("authorization"),
-        ["Bearer CANARY-prepare-github"],
-        "it is the agent's own key, taken off"
-    );
-    let slot = Slot::Header(HeaderName::from_static("x-token"));
+    let bearer = format!("Bearer {stale}");
+    // In the slot of its kind, and in one that the tool declares, it is only old.
+    github().header("authorization", bearer.clone()).stale(&new);
+    let pair = BASE64_STANDARD.encode(format!("x-access-token:{stale}"));
     github()
-        .slot(slot)
+        .header("authorization", format!("Basic {pair}"))
+        .stale(&new);
+    call(GITHUB, None)
+        .header("authorization", bearer.clone())
+        .stale(&new);
+    let slot = Slot::Header(HeaderName::from_static("x-token"));
+    let declared = github().slot(slot);
+    declared
+        .clone()
+        .header("x-token", stale.clone())
+        .stale(&new);
+    // Anywhere else it is somewhere else.
+    declared
+        .by("codex")
         .header("x-token", stale.clone())
         .misused(&new, "header.x-token");
+    github()
+        .by("codex")
+        .header("authorization", bearer)
+        .misused(&new, "header.authorization");
+    github()
+        .header("x-api-key", stale.clone())
+        .misused(&new, "header.x-api-key");
+    github()
+        .header("x-note", stale.clone())
+        .misused(&new, "header.x-note");
+    github()
+        .query(format!("q={stale}"))
+        .misused(&new, "query.q");
+    github().path(format!("/a/{stale}")).misused(&new, "path");
     github().body(stale).misused(&new, "body");
+    let stale = own(&old, "maps");
+    call("https://maps.example", Some("maps"))
+        .query(format!("key={stale}"))
+        .stale(&new);
 }
 
 #[test]
@@ -196,7 +222,7 @@ fn what_custody_shows_of_itself_holds_no_secret_and_no_placeholder() {
     let credential = custody.credentials().next().unwrap();
     insta::assert_snapshot!(format!("{custody:?}\n{:?} {}", credential.0, credential.1), @r#"
     Custody { credentials: {"admin": "bearer (1)", "anthropic": "api-key-header (1)", "git": "basic (1)", "github": "bearer (1)", "maps": "api-key-query (1)"}, agents: ["claude", "codex"], .. }
-    CredentialSpec { id: "admin", kind: Bearer, origins: [https://api.github.com], secret: Sealed("admin"), shape: Auto } 1
+    CredentialSpec { id: "admin", kind: Bearer, origins: [https://api.github.com], secret: Some(Sealed("admin")), shape: Auto } 1
     "#);
     let prepared = github().prepare(&custody).unwrap();
     let shown = format!("{:?} {:?}", prepared.headers, prepared.used);

@@ -1,9 +1,12 @@
 //! Slots that a tool declares.
 
-use exeat_custody::{Custody, Kind, Refused, Slot};
+use std::sync::Arc;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use exeat_custody::{BasicPart, Custody, InSlots, Kind, Live, Loaded, Refused, SigV4, Slot};
 use http::HeaderName;
 
-use crate::world::{GITHUB, agent, call, custody, foreign, id, own, secret, spec};
+use crate::world::{Call, GITHUB, agent, call, custody, foreign, id, own, secret, spec};
 
 #[test]
 fn in_declared_slots_a_placeholder_resolves_and_everything_else_stays() {
@@ -95,16 +98,158 @@ fn a_secret_that_does_not_fit_a_declared_slot_is_not_sent_in_pieces() {
     let basic = Kind::Basic {
         username: "user".to_owned(),
     };
-    let loaded = vec![(
+    let loaded = vec![Loaded::new(
         spec("git", basic, &[GITHUB]),
         secret("CANARY-line-1\nCANARY-line-2"),
         1,
     )];
-    let custody = Custody::build(loaded, &[agent("claude")], &secret("CANARY-key")).unwrap();
+    let custody = Custody::build(
+        loaded,
+        &[agent("claude")],
+        &secret("CANARY-key"),
+        &Live::new().unwrap(),
+    )
+    .unwrap();
     let slot = Slot::Header(HeaderName::from_static("x-token"));
     let refused = call(GITHUB, Some("git"))
         .slot(slot)
         .header("x-token", own(&custody, "git"))
         .prepare(&custody);
     assert_eq!(refused.err().unwrap(), Refused::Unfit(id("git")));
+}
+
+/// A gate whose one credential goes nowhere but into slots.
+fn only_slots(text: &str) -> Custody {
+    let kind = Kind::Made(Arc::new(InSlots));
+    let loaded = vec![Loaded::new(spec("bot", kind, &[GITHUB]), secret(text), 1)];
+    let agents = [agent("claude"), agent("codex")];
+    Custody::build(
+        loaded,
+        &agents,
+        &secret("CANARY-key"),
+        &Live::new().unwrap(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_part_of_the_path_is_filled_with_the_secret_whatever_stands_there() {
+    let custody = only_slots("123456:CANARY/slots-path");
+    let at = |inside: &str| {
+        let path = format!("/bot{inside}/sendMessage");
+        call(GITHUB, Some("bot"))
+            .path(path)
+            .slot(Slot::Path(4..4 + inside.len()))
+    };
+    let ours = own(&custody, "bot");
+    for inside in [ours.as_str(), "an-own-token", ""] {
+        let sent = at(inside).sent(&custody);
+        assert_eq!(sent.path, "/bot123456:CANARY%2Fslots-path/sendMessage");
+        assert!(sent.headers.is_empty() && sent.query.is_none());
+    }
+    at(&foreign(&custody, "bot")).misused(&custody, "path");
+    at(&ours).by("codex").misused(&custody, "path");
+    let beside = at(&ours).path(format!("/bot{ours}/{ours}"));
+    beside.misused(&custody, "path");
+    let outside = Call {
+        slots: vec![Slot::Path(400..500)],
+        ..at(&ours)
+    };
+    outside.misused(&custody, "path");
+}
+
+#[test]
+fn a_part_of_a_basic_pair_is_filled() {
+    let custody = only_slots("CANARY-slots-basic");
+    let ours = own(&custody, "bot");
+    let pair = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+    let with = |part| call(GITHUB, Some("bot")).slot(Slot::Basic(part));
+    for (part, given, expect) in [
+        (BasicPart::User, format!("{ours}:"), "CANARY-slots-basic:"),
+        (BasicPart::User, "own:x".to_owned(), "CANARY-slots-basic:x"),
+        (
+            BasicPart::Password,
+            format!("me:{ours}"),
+            "me:CANARY-slots-basic",
+        ),
+        (
+            BasicPart::Password,
+            "me:a:b".to_owned(),
+            "me:CANARY-slots-basic",
+        ),
+    ] {
+        let sent = with(part)
+            .header("authorization", pair(&given))
+            .sent(&custody);
+        assert_eq!(sent.values("authorization"), [pair(expect)], "{given}");
+    }
+    let place = "header.authorization";
+    for given in [
+        format!("{ours}:{ours}"),
+        format!("me:{}", foreign(&custody, "bot")),
+    ] {
+        let call = with(BasicPart::Password).header("authorization", pair(&given));
+        call.misused(&custody, place);
+    }
+}
+
+#[test]
+fn a_protocol_of_a_websocket_carries_the_secret() {
+    const NAME: &str = "sec-websocket-protocol";
+    const PREFIX: &str = "openai-insecure-api-key.";
+    let custody = only_slots("CANARY-slots-protocol");
+    let ours = own(&custody, "bot");
+    let with = |list: String| {
+        call(GITHUB, Some("bot"))
+            .slot(Slot::Protocol(PREFIX.to_owned()))
+            .header(NAME, list)
+    };
+    let expect = format!("realtime, {PREFIX}CANARY-slots-protocol, beta.v1");
+    for inside in [ours.as_str(), "sk-own-key"] {
+        let sent = with(format!("realtime,{PREFIX}{inside}, beta.v1")).sent(&custody);
+        assert_eq!(sent.values(NAME), [expect.as_str()]);
+    }
+    let plain = with("realtime".to_owned()).prepare(&custody).unwrap();
+    assert!(plain.headers.is_empty());
+    let place = format!("header.{NAME}");
+    with(ours.clone()).misused(&custody, &place);
+    with(format!("{PREFIX}{}", foreign(&custody, "bot"))).misused(&custody, &place);
+    // Without the slot the key of the agent is taken off, as from a header.
+    let bare = call(GITHUB, None).header(NAME, format!("realtime, {PREFIX}{ours}"));
+    assert_eq!(bare.sent(&custody).values(NAME), ["realtime"]);
+    let bare = call(GITHUB, None).header(NAME, format!("{PREFIX}sk-own-key"));
+    assert!(bare.sent(&custody).values(NAME).is_empty());
+    let odd = only_slots("CANARY slots,protocol");
+    let refused = with(format!("{PREFIX}{}", own(&odd, "bot"))).prepare(&odd);
+    assert_eq!(refused.err().unwrap(), Refused::Unfit(id("bot")));
+}
+
+#[test]
+fn a_key_that_signs_is_never_put_into_a_slot() {
+    let kind = Kind::Made(Arc::new(SigV4 {
+        access_key_id: Some("AKIACANARY0000000001".to_owned()),
+        services: vec!["s3".to_owned()],
+        regions: vec!["eu-west-1".to_owned()],
+    }));
+    let loaded = vec![Loaded::new(
+        spec("aws", kind, &[GITHUB]),
+        secret("CANARY-slots-signing-key"),
+        1,
+    )];
+    let live = Live::new().unwrap();
+    let custody = Custody::build(loaded, &[agent("claude")], &secret("CANARY-key"), &live).unwrap();
+    let ours = own(&custody, "aws");
+    let x_token = Slot::Header(HeaderName::from_static("x-token"));
+    for call in [
+        call(GITHUB, Some("aws"))
+            .slot(x_token)
+            .header("x-token", ours.clone()),
+        call(GITHUB, Some("aws"))
+            .slot(Slot::Query("k".to_owned()))
+            .query(format!("k={ours}")),
+        call(GITHUB, Some("aws")).slot(Slot::Path(0..1)).path("x/y"),
+    ] {
+        let refused = call.prepare(&custody);
+        assert_eq!(refused.err().unwrap(), Refused::Unfit(id("aws")));
+    }
 }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use exeat_custody::{
-    Ask, CredentialSpec, Custody, Kind, Prepared, Refused, SecretRef, Shape, Slot,
+    Ask, CredentialSpec, Custody, Kind, Live, Loaded, Prepared, Refused, SecretRef, Shape, Slot,
 };
-use exeat_types::{AgentId, CredentialId, Origin, Reason, Secret};
+use exeat_types::{AgentId, CredentialId, Origin, Reason, Secret, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) const GITHUB: &str = "https://api.github.com";
@@ -31,39 +31,39 @@ pub(crate) fn spec(name: &str, kind: Kind, origins: &[&str]) -> CredentialSpec {
         id: id(name),
         kind,
         origins,
-        secret: reference,
+        secret: Some(reference),
         shape: Shape::Auto,
     }
 }
 
-pub(crate) fn loaded(version: u32) -> Vec<(CredentialSpec, Secret, u32)> {
+pub(crate) fn loaded(version: u32) -> Vec<Loaded> {
     let basic = Kind::Basic {
         username: "x-access-token".to_owned(),
     };
     let api_key = Kind::ApiKeyHeader(HeaderName::from_static("x-api-key"));
     let query = Kind::ApiKeyQuery("key".to_owned());
     vec![
-        (
+        Loaded::new(
             spec("github", Kind::Bearer, &[GITHUB]),
             secret("CANARY-prepare-github"),
             version,
         ),
-        (
+        Loaded::new(
             spec("admin", Kind::Bearer, &[GITHUB]),
             secret("CANARY-prepare-admin"),
             version,
         ),
-        (
+        Loaded::new(
             spec("git", basic, &["https://github.com"]),
             secret("CANARY-prepare-git"),
             version,
         ),
-        (
+        Loaded::new(
             spec("anthropic", api_key, &["https://api.anthropic.com"]),
             secret("CANARY-prepare-anthropic"),
             version,
         ),
-        (
+        Loaded::new(
             spec("maps", query, &["https://maps.example"]),
             secret("CANARY/prepare&maps=\"1\""),
             version,
@@ -73,7 +73,13 @@ pub(crate) fn loaded(version: u32) -> Vec<(CredentialSpec, Secret, u32)> {
 
 pub(crate) fn custody_at(version: u32) -> Custody {
     let agents = [agent("claude"), agent("codex")];
-    Custody::build(loaded(version), &agents, &secret("CANARY-placeholder-key")).unwrap()
+    Custody::build(
+        loaded(version),
+        &agents,
+        &secret("CANARY-placeholder-key"),
+        &Live::new().unwrap(),
+    )
+    .unwrap()
 }
 
 pub(crate) fn custody() -> Custody {
@@ -90,6 +96,8 @@ pub(crate) struct Call {
     pub(crate) body: Option<String>,
     pub(crate) credential: Option<&'static str>,
     pub(crate) slots: Vec<Slot>,
+    pub(crate) agent: &'static str,
+    pub(crate) now: Timestamp,
 }
 
 pub(crate) fn call(origin: &'static str, credential: Option<&'static str>) -> Call {
@@ -102,6 +110,8 @@ pub(crate) fn call(origin: &'static str, credential: Option<&'static str>) -> Ca
         body: None,
         credential,
         slots: Vec::new(),
+        agent: "claude",
+        now: Timestamp::from_millis(0),
     }
 }
 
@@ -141,6 +151,17 @@ impl Call {
         self
     }
 
+    pub(crate) fn at(self, seconds: u64) -> Self {
+        Self {
+            now: Timestamp::from_millis(seconds * 1000),
+            ..self
+        }
+    }
+
+    pub(crate) fn by(self, agent: &'static str) -> Self {
+        Self { agent, ..self }
+    }
+
     pub(crate) fn prepare(&self, custody: &Custody) -> Result<Prepared, Refused> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
@@ -148,14 +169,18 @@ impl Call {
         }
         let credential = self.credential.map(id);
         custody.prepare(&Ask {
-            agent: &agent("claude"),
+            agent: &agent(self.agent),
             origin: &Origin::parse(self.origin).unwrap(),
             path: &self.path,
             query: self.query.as_deref(),
             headers: &headers,
             body: self.body.clone().map(Bytes::from).as_ref(),
+            method: &http::Method::POST,
+            others: &[],
+            token: None,
             credential: credential.as_ref(),
             slots: &self.slots,
+            now: self.now,
         })
     }
 
@@ -181,10 +206,18 @@ impl Call {
             .map(|body| String::from_utf8(body.to_vec()).unwrap())
             .or(self.body.clone());
         Sent {
+            path: prepared.path.unwrap_or(self.path.clone()),
             headers,
             query,
             body,
         }
+    }
+
+    #[track_caller]
+    pub(crate) fn stale(&self, custody: &Custody) {
+        let refused = self.prepare(custody).err().expect("it must be refused");
+        assert_eq!(refused, Refused::Stale);
+        assert_eq!(refused.reason(), Reason::PlaceholderStale);
     }
 
     #[track_caller]
@@ -204,6 +237,7 @@ impl Call {
 }
 
 pub(crate) struct Sent {
+    pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) query: Option<String>,
     pub(crate) body: Option<String>,

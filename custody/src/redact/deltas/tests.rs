@@ -1,9 +1,11 @@
 //! Texts inside events: cut, mixed, ended, and put together again.
 
+use std::sync::Arc;
+
 use exeat_types::Secret;
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::Patterns, *};
 
 const SECRET: &str = "CANARY-deltas-0001";
 

@@ -1,8 +1,10 @@
 //! Frames in and frames out, plain and compressed, in chunks of any size.
 
+use std::sync::Arc;
+
 use exeat_types::Secret;
 
-use super::{frame::BINARY, *};
+use super::{super::Patterns, frame::BINARY, *};
 
 fn scrubber() -> WebSocketScrubber {
     let secret = Secret::new(b"CANARY-frames-01".to_vec());
