@@ -55,8 +55,10 @@ impl Violation {
 /// The declared arguments of a call, typed as the tool's schema says.
 #[derive(Debug)]
 pub struct Arguments {
-    /// `{"path": {}, "query": {}, "header": {}, "body": .., "git": {}}`, only what was declared and sent.
+    /// `{"path": {}, "query": {}, "header": {}, "body": .., "git": {}, "graphql": {}, "llm": {}}`, only what was declared and sent.
     pub value: Value,
+    /// What is sent instead of the body that came, when the tool took something out of it. This is what was judged.
+    pub body: Option<Vec<u8>>,
     digest: OnceLock<Digest>,
 }
 
@@ -64,6 +66,7 @@ impl Arguments {
     pub(crate) const fn new(value: Value) -> Self {
         Self {
             value,
+            body: None,
             digest: OnceLock::new(),
         }
     }

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Body, Effect, Policy, Question, Request};
+use crate::{Body, Effect, Policy, Question, Request, Unsettled, Violation};
 
 /// One request and what should become of it.
 #[derive(Debug, Clone)]
@@ -141,14 +141,17 @@ fn outcome(policy: &Policy, case: &Case) -> (Expect, Vec<String>, String) {
         headers: &case.headers,
         body,
     };
+    let found = match found.settle(&request) {
+        Ok(found) => found,
+        Err(Unsettled::Unknown(detail)) => return early(Reason::ToolUnknown, detail),
+        Err(Unsettled::Invalid(violations)) => {
+            return early(Reason::ArgumentsInvalid, listed(&violations));
+        }
+    };
     let arguments = match found.check(&request) {
         Ok(arguments) => arguments,
         Err(violations) => {
-            let list: Vec<String> = violations
-                .iter()
-                .map(|v| format!("{}: {}", v.place, v.problem))
-                .collect();
-            return early(Reason::ArgumentsInvalid, list.join("; "));
+            return early(Reason::ArgumentsInvalid, listed(&violations));
         }
     };
     let account = AccountId::local();
@@ -165,6 +168,14 @@ fn outcome(policy: &Policy, case: &Case) -> (Expect, Vec<String>, String) {
         decision.rules,
         String::new(),
     )
+}
+
+fn listed(violations: &[Violation]) -> String {
+    let each = violations.iter();
+    let list: Vec<String> = each
+        .map(|wrong| format!("{}: {}", wrong.place, wrong.problem))
+        .collect();
+    list.join("; ")
 }
 
 fn read_case(item: Item<'_>, report: &mut Report) -> Option<Case> {

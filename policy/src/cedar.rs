@@ -15,7 +15,7 @@ mod verbatim;
 
 pub(crate) use compile::{Compiled, Verdict, compile};
 pub(crate) use reads::Reads;
-pub(crate) use shape::{Rest, Shape};
+pub(crate) use shape::{Rest, Shape, Untyped, argument_shape};
 pub(crate) use slice::{Read, Slice};
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};

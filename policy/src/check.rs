@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     Arguments, Body, Found, Request, Slot, Tool, Violation,
     tool::{BodyRule, Fields, Others, Presence},
-    wire::{Field, Text, pairs, shorten},
+    wire::{Field, Text, media_type, pairs, shorten},
 };
 
 /// Most violations that are told of one request.
@@ -35,7 +35,8 @@ impl Found {
                 sections.insert(name.to_owned(), Value::Object(section));
             }
         }
-        let body = read_body(tool, request, &mut wrong);
+        let mut body = read_body(tool, request, &mut wrong);
+        let inside = self.look_inside(&mut body, &mut wrong);
         let stands_in = matches!(body, Read::Nothing) && accepts_nothing(&tool.input.body);
         let git = match body {
             Read::Json(value) => {
@@ -65,8 +66,15 @@ impl Found {
             if let Some(git) = git {
                 sections.insert("git".to_owned(), git);
             }
+            let named = |(name, value): (&str, Value)| (name.to_owned(), value);
+            sections.extend(inside.sections.into_iter().map(named));
         }
-        Ok(Arguments::new(value))
+        let mut arguments = Arguments::new(value);
+        arguments.body = inside.body;
+        match tool.words(&arguments) {
+            Ok(_words) => Ok(arguments),
+            Err(violation) => Err(vec![violation]),
+        }
     }
 
     fn read_path(&self, wrong: &mut Vec<Violation>) -> Map<String, Value> {
@@ -181,7 +189,7 @@ fn read_headers(
 }
 
 /// What a body turned out to be.
-enum Read {
+pub(crate) enum Read {
     Nothing,
     Json(Value),
     Git(Value),
@@ -190,11 +198,13 @@ enum Read {
 const fn accepts_nothing(rule: &BodyRule) -> bool {
     matches!(
         rule,
-        BodyRule::Json(Presence::Optional) | BodyRule::Form(Presence::Optional, _)
+        BodyRule::Json(Presence::Optional)
+            | BodyRule::Form(Presence::Optional, _)
+            | BodyRule::JsonOrForm(Presence::Optional, _)
     )
 }
 
-fn read_body(tool: &Tool, request: &Request<'_>, wrong: &mut Vec<Violation>) -> Read {
+pub(crate) fn read_body(tool: &Tool, request: &Request<'_>, wrong: &mut Vec<Violation>) -> Read {
     let rule = &tool.input.body;
     let mut refuse = |problem: &str| {
         wrong.push(Violation::new("body", problem));
@@ -245,8 +255,17 @@ fn read_body(tool: &Tool, request: &Request<'_>, wrong: &mut Vec<Violation>) -> 
             read_json(bytes, wrong)
         }
         BodyRule::Json(_) => refuse("expected content-type `application/json`"),
-        BodyRule::Form(_, fields) if media == "application/x-www-form-urlencoded" => {
+        // Servers disagree on what other types of this kind mean.
+        BodyRule::GraphQl(_) if media == "application/json" => read_json(bytes, wrong),
+        BodyRule::GraphQl(_) => refuse("expected content-type `application/json`"),
+        BodyRule::JsonOrForm(..) if media == "application/json" => read_json(bytes, wrong),
+        BodyRule::Form(_, fields) | BodyRule::JsonOrForm(_, fields)
+            if media == "application/x-www-form-urlencoded" =>
+        {
             read_form_body(bytes, fields, wrong)
+        }
+        BodyRule::JsonOrForm(..) => {
+            refuse("expected `application/json` or `application/x-www-form-urlencoded`")
         }
         BodyRule::Form(..) => refuse("expected content-type `application/x-www-form-urlencoded`"),
         BodyRule::GitPush if media == "application/x-git-receive-pack-request" => {
@@ -255,6 +274,7 @@ fn read_body(tool: &Tool, request: &Request<'_>, wrong: &mut Vec<Violation>) -> 
         BodyRule::GitPush => {
             refuse("expected content-type `application/x-git-receive-pack-request`")
         }
+        BodyRule::GitObject => read_object(&media, bytes, wrong),
         BodyRule::Absent | BodyRule::Multipart | BodyRule::Binary => Read::Nothing,
     }
 }
@@ -299,30 +319,20 @@ fn read_push(bytes: &[u8], wrong: &mut Vec<Violation>) -> Read {
     }
 }
 
-/// The one media type of a request, in lower case; text in another charset than UTF-8 is refused.
-fn media_type(headers: &HeaderMap) -> Result<String, &'static str> {
-    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
-    let Some(first) = all.next() else {
-        return Err("content-type is missing");
-    };
-    if all.next().is_some() {
-        return Err("content-type stands more than once");
+fn read_object(media: &str, bytes: &[u8], wrong: &mut Vec<Violation>) -> Read {
+    if media != "application/octet-stream" {
+        let problem = "expected content-type `application/octet-stream`";
+        wrong.push(Violation::new("body", problem));
+        return Read::Nothing;
     }
-    let text = first
-        .to_str()
-        .ok()
-        .ok_or("content-type is not plain text")?
-        .to_ascii_lowercase();
-    let mut parts = text.split(';').map(str::trim);
-    let media = parts.next().unwrap_or_default().to_owned();
-    let foreign = |part: &str| {
-        part.strip_prefix("charset=")
-            .is_some_and(|charset| !matches!(charset.trim_matches('"'), "utf-8" | "us-ascii"))
-    };
-    if parts.any(foreign) {
-        return Err("only UTF-8 is read");
+    match crate::git::parse_object(bytes) {
+        Ok(object) => Read::Git(object.arguments()),
+        Err(problem) => {
+            let problem = shorten_to(&problem.to_string(), PROBLEM_CHARS_MAX);
+            wrong.push(Violation::new("body", problem));
+            Read::Nothing
+        }
     }
-    Ok(media)
 }
 
 fn validate(tool: &Tool, value: &Value, wrong: &mut Vec<Violation>) {

@@ -3,6 +3,10 @@
 //! Nothing here looks outside the one file, so that a file that did not change is not read twice.
 
 mod input;
+mod inside;
+mod local;
+mod mints;
+pub(crate) mod order;
 mod request_line;
 mod response;
 mod sections;
@@ -16,7 +20,8 @@ use exeat_types::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{BodyNeed, Protocol, Record, Slot, Tool, tool::BodyRule};
+use crate::{BodyNeed, Local, Protocol, Record, Slot, Tool, tool::BodyRule};
+use order::Order;
 use request_line::RequestLine;
 
 /// A tool and where it was declared.
@@ -26,14 +31,14 @@ pub(crate) struct Declared {
     pub(crate) source: Source,
     pub(crate) name_at: Range<usize>,
     pub(crate) request_at: Range<usize>,
-    pub(crate) credential_at: Option<Range<usize>>,
+    pub(crate) credentials_at: Vec<(CredentialId, Range<usize>)>,
 }
 
 /// What `[api]` says for every tool of a file.
 struct Api<'a> {
     name: String,
     origin: Origin,
-    credential: Option<(CredentialId, Range<usize>)>,
+    order: Option<Order>,
     slots: Vec<Slot>,
     ranges: bool,
     strict: bool,
@@ -99,7 +104,7 @@ fn read_api<'a>(table: &Table<'a>, report: &mut Report) -> Api<'a> {
     let api = Api {
         name: name.unwrap_or_else(|| "api".to_owned()),
         origin: origin.unwrap_or_else(nowhere),
-        credential: credential(table, report),
+        order: order::order(table, report),
         slots: slots(table, report),
         ranges: table
             .get("ranges")
@@ -129,33 +134,28 @@ fn read_tool(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<Decla
     let category = table
         .need("category", report)
         .and_then(|item| item.parse(report));
-    let description = table
-        .get("description")
-        .and_then(|item| item.text(report))
-        .unwrap_or_default();
-    let credential = credential(&table, report).or_else(|| api.credential.clone());
+    let description = description(&table, report);
+    let order = order::order(&table, report).or_else(|| api.order.clone());
+    let order = order.unwrap_or_default();
     let mut slots = slots(&table, report);
     slots.extend(api.slots.iter().cloned());
-    let ranges = table
-        .get("ranges")
-        .and_then(|item| item.flag(report))
-        .unwrap_or(api.ranges);
-    let record = table
-        .get("record")
-        .and_then(|item| item.word(report, &RECORDS));
-    let protocol = table
-        .get("protocol")
-        .and_then(|item| item.word(report, &PROTOCOLS));
-    let protocol = protocol.unwrap_or(Protocol::Http);
+    let ranges = table.get("ranges").and_then(|item| item.flag(report));
+    let record = record(&table, report);
+    let protocol = protocol(&table, report);
     let body_max = table.get("body-max").and_then(|item| size(item, report));
     let encoded_slash = encoded_slash(&table, line.as_ref(), report);
     let response = response::response(&table, report);
     let input_item = table.get("input");
+    let graphql = inside::selection(&table, protocol, report);
+    let llm = inside::llm(&table, report);
+    let local = local::local(&table, line.as_ref(), report);
     let input = line.as_ref().and_then(|line| {
         let tool = input::Context {
             api,
             line,
             protocol,
+            local: local.as_ref(),
+            llm: llm.as_ref(),
             slots: &slots,
             at: table.span(),
         };
@@ -166,31 +166,54 @@ fn read_tool(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<Decla
     let tool = Tool {
         name,
         category: category?,
-        description: description.to_owned(),
-        method: line.method,
+        description,
+        method: line.method.clone(),
         origin: api.origin.clone(),
-        template: line.template,
+        template: line.template.clone(),
         encoded_slash,
-        credential: credential.as_ref().map(|(id, _)| id.clone()),
+        credential: order.first,
+        otherwise: order.otherwise,
         slots,
         response,
-        ranges,
-        body_need: body_need(&input.body, body_max),
-        record: record.unwrap_or(Record::Arguments),
+        ranges: ranges.unwrap_or(api.ranges),
+        body_need: body_need(&input.body, body_max, local.as_ref()),
+        record,
         protocol,
+        llm,
+        graphql,
+        local,
         input,
     };
+    local::check(&tool, &table, report);
+    inside::check(&tool, &line, &table, report);
     Some(Declared {
         tool: Arc::new(tool),
         source: table.source().clone(),
         name_at: name_item?.span(),
         request_at: request_item?.span(),
-        credential_at: credential.map(|(_, at)| at),
+        credentials_at: order.written,
     })
 }
 
 const RECORDS: [(&str, Record); 2] = [("arguments", Record::Arguments), ("digest", Record::Digest)];
-const PROTOCOLS: [(&str, Protocol); 1] = [("git", Protocol::Git)];
+const PROTOCOLS: [(&str, Protocol); 2] = [("git", Protocol::Git), ("graphql", Protocol::GraphQl)];
+
+fn description(table: &Table<'_>, report: &mut Report) -> String {
+    let text = table.get("description").and_then(|item| item.text(report));
+    text.unwrap_or_default().to_owned()
+}
+
+fn record(table: &Table<'_>, report: &mut Report) -> Record {
+    let item = table.get("record");
+    let record = item.and_then(|item| item.word(report, &RECORDS));
+    record.unwrap_or(Record::Arguments)
+}
+
+fn protocol(table: &Table<'_>, report: &mut Report) -> Protocol {
+    let item = table.get("protocol");
+    let protocol = item.and_then(|item| item.word(report, &PROTOCOLS));
+    protocol.unwrap_or(Protocol::Http)
+}
 
 fn tool_name(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<ToolName> {
     match ToolName::new(&format!("{}.{}", api.name, item.text(report)?)) {
@@ -200,11 +223,6 @@ fn tool_name(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<ToolN
             None
         }
     }
-}
-
-fn credential(table: &Table<'_>, report: &mut Report) -> Option<(CredentialId, Range<usize>)> {
-    let item = table.get("credential")?;
-    Some((item.parse(report)?, item.span()))
 }
 
 /// The path parameters that may hold slashes as `%2F`.
@@ -267,11 +285,19 @@ fn size(item: Item<'_>, report: &mut Report) -> Option<usize> {
     }
 }
 
-fn body_need(body: &BodyRule, bytes_max: Option<usize>) -> BodyNeed {
+fn body_need(body: &BodyRule, bytes_max: Option<usize>, local: Option<&Local>) -> BodyNeed {
+    let whole = BodyNeed::Whole {
+        bytes_max: bytes_max.unwrap_or(limits::WHOLE_BODY_BYTES_MAX),
+    };
     match body {
-        BodyRule::Json(_) | BodyRule::Form(..) | BodyRule::GitPush => BodyNeed::Whole {
-            bytes_max: bytes_max.unwrap_or(limits::WHOLE_BODY_BYTES_MAX),
-        },
+        BodyRule::Json(_)
+        | BodyRule::Form(..)
+        | BodyRule::JsonOrForm(..)
+        | BodyRule::GitPush
+        | BodyRule::GitObject
+        | BodyRule::GraphQl(_) => whole,
+        // A program gets its input at once.
+        BodyRule::Multipart | BodyRule::Binary if local.is_some() => whole,
         BodyRule::Absent | BodyRule::Multipart | BodyRule::Binary => BodyNeed::Streamed,
     }
 }

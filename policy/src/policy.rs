@@ -1,6 +1,6 @@
 //! The compiled policy: immutable, shared, replaced as a whole.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use exeat_types::{
     AgentId, CredentialId, Digest, DigestBuilder, Host, Origin, Report, Source, ToolName,
@@ -9,8 +9,8 @@ use exeat_types::{
 use http::Method;
 
 use crate::{
-    Cache, Decision, Found, NotFound, Question, Tool, declare::Declared, engine::Engine, observed,
-    route::Routes,
+    Cache, Decision, Exec, Found, Local, NotFound, Question, Tool, declare::Declared,
+    engine::Engine, observed, route::Routes,
 };
 
 /// What the rest of the configuration says exists.
@@ -63,6 +63,7 @@ impl Policy {
         let declared = cache.read_tools(&sources.tools, &mut report);
         for one in &*declared.all {
             check_credential(one, world, &mut report);
+            check_agent(one, world, &mut report);
         }
         let engine = Engine::compile(cache, sources, world, &declared, &mut report);
         let Some(engine) = engine.filter(|_| report.is_empty()) else {
@@ -92,6 +93,7 @@ impl Policy {
             tool: Arc::clone(tool),
             params: Vec::new(),
             misread: Vec::new(),
+            beside: None,
         })
     }
 
@@ -143,11 +145,19 @@ impl Policy {
     }
 }
 
-/// A tool's credential has to exist and be bound to the tool's origin.
+/// A tool's credentials have to exist and be bound to the tool's origin.
 fn check_credential(declared: &Declared, world: &World, report: &mut Report) {
-    let (Some(id), Some(at)) = (&declared.tool.credential, &declared.credential_at) else {
-        return;
-    };
+    for (id, at) in &declared.credentials_at {
+        check_one_credential(declared, world, (id, at), report);
+    }
+}
+
+fn check_one_credential(
+    declared: &Declared,
+    world: &World,
+    (id, at): (&CredentialId, &Range<usize>),
+    report: &mut Report,
+) {
     let Some(origins) = world.credentials.get(id) else {
         let problem = report.at(
             &declared.source,
@@ -171,6 +181,23 @@ fn check_credential(declared: &Declared, world: &World, report: &mut Report) {
         let problem = report.at(&declared.source, at.clone(), message);
         problem.help(format!("it is bound to: {}", bound.join(", ")));
     }
+}
+
+/// A program asks on the network as an agent that there is.
+fn check_agent(declared: &Declared, world: &World, report: &mut Report) {
+    let Some(Local::Exec(Exec {
+        agent: Some(agent), ..
+    })) = &declared.tool.local
+    else {
+        return;
+    };
+    if world.agents.contains_key(agent) {
+        return;
+    }
+    let message = format!("the program asks as the unknown agent `{agent}`");
+    let problem = report.at(&declared.source, declared.name_at.clone(), message);
+    let near = did_you_mean(agent.as_str(), world.agents.keys().map(AgentId::as_str));
+    near.map(|near| problem.help(format!("did you mean `{near}`?")));
 }
 
 /// Every text and name with its length in front, so that no two policies run together.

@@ -1,5 +1,10 @@
 //! What a tool asks of its responses, as declared. Custody and the pipeline carry it out.
 
+use exeat_types::Reach;
+use http::HeaderName;
+
+use crate::Slot;
+
 /// What is done to every response of a tool, besides taking out what custody keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResponseRules {
@@ -15,6 +20,74 @@ pub struct ResponseRules {
     pub markers: Markers,
     /// JSON pointers to texts that arrive in pieces, one in each event.
     pub deltas: Vec<String>,
+    /// The secrets that it hands out, of which the agent gets placeholders.
+    pub mints: Mints,
+}
+
+/// The secrets that responses hand out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Mints {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of a response whose form is known.
+    Form {
+        /// The form.
+        form: MintForm,
+        /// The hosts that the tokens may go to; none stands for the tool's own.
+        to: Vec<Reach>,
+    },
+    /// Those at these places.
+    Places(Vec<MintPlace>),
+}
+
+/// A response whose form is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MintForm {
+    /// A token endpoint of OAuth.
+    Oauth,
+    /// Keys of a session, as AWS STS answers them.
+    Sts,
+    /// A token service of a container registry.
+    Registry,
+    /// An installation token of a GitHub App.
+    Github,
+}
+
+impl MintForm {
+    /// Every form, with the word in tool files.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("oauth", Self::Oauth),
+        ("sts", Self::Sts),
+        ("registry", Self::Registry),
+        ("github", Self::Github),
+    ];
+
+    /// The word in tool files.
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMED.iter().find(|(_, form)| *form == self);
+        named.map_or("", |(name, _)| name)
+    }
+}
+
+/// A place in a response that holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MintPlace {
+    /// The place.
+    pub at: MintedAt,
+    /// The hosts that the secret may go to.
+    pub to: Vec<Reach>,
+    /// Where its placeholder may stand there.
+    pub slots: Vec<Slot>,
+}
+
+/// Where a response holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MintedAt {
+    /// In this header.
+    Header(HeaderName),
+    /// At this JSON pointer.
+    Pointer(String),
 }
 
 /// A kind of personal information.

@@ -7,7 +7,7 @@ use http::Method;
 use matchit::{InsertError, Router};
 use percent_encoding::percent_decode_str;
 
-use crate::{Tool, declare::Declared};
+use crate::{Tool, declare::Declared, graphql::collisions};
 
 /// The tool that a request names, and the values of the parameters in its path.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Found {
     pub params: Vec<(Arc<str>, String)>,
     /// Path parameters that hold a slash where the tool takes none, and what is wrong with each.
     pub(crate) misread: Vec<(Arc<str>, &'static str)>,
+    /// All tools on the same path, this one too, when the body says which is meant.
+    pub(crate) beside: Option<Arc<[Arc<Tool>]>>,
 }
 
 /// No tool takes this method on this path, and how near the request came.
@@ -40,7 +42,7 @@ pub(crate) struct Routes {
 
 #[derive(Default)]
 struct Site {
-    methods: HashMap<Method, Router<Arc<Tool>>>,
+    methods: HashMap<Method, Router<Arc<[Arc<Tool>]>>>,
     tools: Vec<Arc<Tool>>,
 }
 
@@ -57,7 +59,19 @@ impl Routes {
             let site = routes.origins.entry(tool.origin.clone()).or_default();
             site.tools.push(Arc::clone(tool));
             let router = site.methods.entry(tool.method.clone()).or_default();
-            let Err(problem) = router.insert(tool.template.clone(), Arc::clone(tool)) else {
+            if tool.graphql.is_some()
+                && let Ok(place) = router.at_mut(&tool.template)
+                && place.value.iter().all(|other| other.graphql.is_some())
+            {
+                if let Some(problem) = collisions(place.value, tool) {
+                    report.at(&one.source, one.request_at.clone(), problem);
+                }
+                let all = place.value.iter().chain([tool]).cloned();
+                *place.value = all.collect();
+                continue;
+            }
+            let Err(problem) = router.insert(tool.template.clone(), Arc::from([Arc::clone(tool)]))
+            else {
                 continue;
             };
             let other = match &problem {
@@ -111,7 +125,7 @@ impl Routes {
             .get(method)
             .and_then(|router| router.at(path).ok());
         let found = matched.and_then(|matched| {
-            let tool = matched.value;
+            let tool = matched.value.first()?;
             let mut misread = Vec::new();
             let decode = |(name, raw): (&str, &str)| {
                 let name: Arc<str> = Arc::from(name);
@@ -129,6 +143,7 @@ impl Routes {
                 tool: Arc::clone(tool),
                 params,
                 misread,
+                beside: (matched.value.len() > 1).then(|| Arc::clone(matched.value)),
             })
         });
         found.ok_or_else(|| site.not_found(path))

@@ -1,13 +1,17 @@
 //! What a declared tool is. Built only by `declare.rs`, so a held tool has passed every check.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Range, str::FromStr, sync::Arc};
 
 use exeat_types::{CredentialId, Malformed, Origin, ToolName};
 use http::{HeaderName, Method};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use crate::{ResponseRules, wire::Field};
+use crate::{
+    LlmRules, Local, ResponseRules,
+    graphql::{Detail, Selection},
+    wire::Field,
+};
 
 /// One thing an agent may ask for: a method and a path template at one origin, with what it takes.
 pub struct Tool {
@@ -27,6 +31,8 @@ pub struct Tool {
     pub encoded_slash: Vec<String>,
     /// The credential that a call is sent with.
     pub credential: Option<CredentialId>,
+    /// What is tried in turn when that one, and each before it, is absent.
+    pub otherwise: Vec<Strategy>,
     /// Where a placeholder may stand, besides the place that the credential's kind has anyway.
     pub slots: Vec<Slot>,
     /// What is done to responses.
@@ -39,6 +45,11 @@ pub struct Tool {
     pub record: Record,
     /// A protocol inside the body that Exeat reads.
     pub protocol: Protocol,
+    /// How a request to a language model is judged.
+    pub llm: Option<LlmRules>,
+    pub(crate) graphql: Option<Selection>,
+    /// What runs here, when the tool is a program and not a request.
+    pub local: Option<Local>,
     pub(crate) input: Input,
 }
 
@@ -46,6 +57,31 @@ impl Tool {
     /// The JSON Schema of all arguments together: one property each for `path`, `query`, `header` and `body`.
     pub fn input_schema(&self) -> &Value {
         &self.input.schema
+    }
+
+    /// Every credential that a call may be sent with, in order.
+    pub fn credentials(&self) -> impl Iterator<Item = &CredentialId> {
+        let others = self.otherwise.iter().filter_map(|it| match it {
+            Strategy::Credential(id) => Some(id),
+            Strategy::Payment => None,
+        });
+        self.credential.iter().chain(others)
+    }
+
+    /// Where the value of a parameter stands in a path that this tool takes.
+    pub fn part_of_path(&self, parameter: &str, path: &str) -> Option<Range<usize>> {
+        let wanted = format!("{{{parameter}}}");
+        let (mut start, mut segments) = (0_usize, path.split('/'));
+        for declared in self.template.split('/') {
+            let segment = segments.next()?;
+            if let Some((before, after)) = declared.split_once(&wanted) {
+                let value = segment.strip_prefix(before)?.strip_suffix(after)?;
+                let from = start.checked_add(before.len())?;
+                return Some(from..from.checked_add(value.len())?);
+            }
+            start = start.checked_add(segment.len())?.checked_add(1)?;
+        }
+        None
     }
 
     /// The names by which rules read the arguments, as in `context.args.<name>`.
@@ -101,12 +137,18 @@ pub(crate) enum BodyRule {
     Json(Presence),
     /// An HTML form that fits the schema.
     Form(Presence, Fields),
+    /// One or the other, by its content type; both are judged by the same schema.
+    JsonOrForm(Presence, Fields),
     /// `multipart/form-data`, not looked into.
     Multipart,
     /// Any bytes, not looked into.
     Binary,
     /// A git push.
     GitPush,
+    /// GraphQL, as JSON.
+    GraphQl(Detail),
+    /// A commit or a tag that is to be signed.
+    GitObject,
 }
 
 /// Whether a body may be left out.
@@ -178,6 +220,15 @@ impl fmt::Display for Category {
     }
 }
 
+/// One thing that may let a call in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strategy {
+    /// This credential.
+    Credential(CredentialId),
+    /// Paying what upstream asks for.
+    Payment,
+}
+
 /// A place in a request where a placeholder resolves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
@@ -185,8 +236,23 @@ pub enum Slot {
     Header(HeaderName),
     /// This query parameter.
     Query(String),
-    /// This JSON pointer into the body.
+    /// This JSON pointer into the body, or `/` and the name of a form field.
     Body(String),
+    /// This parameter of the path.
+    Path(String),
+    /// This part of an `Authorization: Basic` pair.
+    Basic(BasicPart),
+    /// The item of `Sec-WebSocket-Protocol` that begins so.
+    Protocol(String),
+}
+
+/// A part of a Basic pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BasicPart {
+    /// What stands before the colon.
+    User,
+    /// What stands behind it.
+    Password,
 }
 
 impl FromStr for Slot {
@@ -196,7 +262,8 @@ impl FromStr for Slot {
         let wrong = || {
             Malformed::new(
                 "slot",
-                "expected `header:<name>`, `query:<name>` or `body:/<pointer>`",
+                "expected `header:<name>`, `query:<name>`, `path:<name>`, `body:/<pointer>`, `basic:user`, \
+                 `basic:password` or `protocol:<prefix>`",
             )
         };
         let (kind, name) = text
@@ -206,8 +273,26 @@ impl FromStr for Slot {
         match kind {
             "header" => name.parse().ok().map(Self::Header).ok_or_else(wrong),
             "query" => Ok(Self::Query(name.to_owned())),
+            "path" => Ok(Self::Path(name.to_owned())),
+            "basic" if name == "user" => Ok(Self::Basic(BasicPart::User)),
+            "basic" if name == "password" => Ok(Self::Basic(BasicPart::Password)),
+            "protocol" => Ok(Self::Protocol(name.to_owned())),
             "body" if name.starts_with('/') => Ok(Self::Body(name.to_owned())),
             _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Path(name) => write!(f, "path:{name}"),
+            Self::Basic(BasicPart::User) => f.write_str("basic:user"),
+            Self::Basic(BasicPart::Password) => f.write_str("basic:password"),
+            Self::Protocol(prefix) => write!(f, "protocol:{prefix}"),
         }
     }
 }
@@ -240,4 +325,6 @@ pub enum Protocol {
     Http,
     /// Git's smart HTTP transport.
     Git,
+    /// GraphQL over HTTP.
+    GraphQl,
 }

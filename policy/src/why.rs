@@ -7,7 +7,7 @@ use exeat_types::{AccountId, AgentId, ToolName};
 use serde::Serialize;
 
 use crate::{
-    Arguments, Decision, Effect, Found, Policy, Question, Request, Violation,
+    Arguments, Decision, Effect, Found, Policy, Question, Request, Unsettled, Violation,
     cedar::{Compiled, Kind, Slice, Verdict, entity},
     rules::Who,
 };
@@ -80,6 +80,19 @@ impl Policy {
                     .map(|tool| format!("{} {} ({})", tool.method, tool.template, tool.name));
                 out.nearest = shown.collect();
                 (out.host_known, out.path_known) = (missing.host_known, missing.path_known);
+                return out;
+            }
+        };
+        let first = found.tool.name.clone();
+        let found = match found.settle(request) {
+            Ok(found) => found,
+            Err(Unsettled::Unknown(problem)) => {
+                out.violations = vec![Violation::new("body", problem)];
+                return out;
+            }
+            Err(Unsettled::Invalid(violations)) => {
+                out.tool = Some(first);
+                out.violations = violations;
                 return out;
             }
         };

@@ -1,5 +1,6 @@
 //! From text on the wire to typed values: each text has one meaning under its declared types, or is refused.
 
+use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Number, Value};
 
@@ -205,6 +206,32 @@ fn plain_decimal(text: &str) -> bool {
     };
     let whole_ok = plain_integer(whole) || whole == "-0";
     whole_ok && !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The one media type of a request, in lower case; text in another charset than UTF-8 is refused.
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<String, &'static str> {
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    let Some(first) = all.next() else {
+        return Err("content-type is missing");
+    };
+    if all.next().is_some() {
+        return Err("content-type stands more than once");
+    }
+    let text = first
+        .to_str()
+        .ok()
+        .ok_or("content-type is not plain text")?
+        .to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default().to_owned();
+    let foreign = |part: &str| {
+        part.strip_prefix("charset=")
+            .is_some_and(|charset| !matches!(charset.trim_matches('"'), "utf-8" | "us-ascii"))
+    };
+    if parts.any(foreign) {
+        return Err("only UTF-8 is read");
+    }
+    Ok(media)
 }
 
 /// At most 64 characters of a text, for messages.

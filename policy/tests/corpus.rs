@@ -1,7 +1,15 @@
 //! The seeds of this crate's fuzz targets, replayed.
 
+#[path = "../../fuzz/targets/argv_template.rs"]
+mod argv_template;
+#[path = "../../fuzz/targets/git_object.rs"]
+mod git_object;
 #[path = "../../fuzz/targets/git_push.rs"]
 mod git_push;
+#[path = "../../fuzz/targets/graphql.rs"]
+mod graphql;
+#[path = "../../fuzz/targets/llm_body.rs"]
+mod llm_body;
 #[path = "../../fuzz/targets/path_match.rs"]
 mod path_match;
 #[path = "../../fuzz/replay.rs"]
@@ -10,8 +18,28 @@ mod replay;
 mod tool_toml;
 
 #[test]
+fn the_seeds_of_argv_template_hold() {
+    replay::replay("argv_template", argv_template::run);
+}
+
+#[test]
+fn the_seeds_of_git_object_hold() {
+    replay::replay("git_object", git_object::run);
+}
+
+#[test]
 fn the_seeds_of_git_push_hold() {
     replay::replay("git_push", git_push::run);
+}
+
+#[test]
+fn the_seeds_of_graphql_hold() {
+    replay::replay("graphql", graphql::run);
+}
+
+#[test]
+fn the_seeds_of_llm_body_hold() {
+    replay::replay("llm_body", llm_body::run);
 }
 
 #[test]

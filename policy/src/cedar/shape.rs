@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::reads::Tree;
 use crate::{
     Tool,
+    graphql::Detail,
     schema::{Types, resolve, types},
     tool::{BodyRule, Place, Presence},
 };
@@ -44,6 +45,13 @@ pub(crate) struct Attribute {
     pub(crate) required: bool,
 }
 
+impl Attribute {
+    /// Whether it is always there and fits into one word of text.
+    pub(crate) const fn is_required_scalar(&self) -> bool {
+        self.required && matches!(self.shape, Shape::Bool | Shape::Long | Shape::Text)
+    }
+}
+
 /// Why an argument has no type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Untyped {
@@ -66,13 +74,63 @@ static GIT: LazyLock<Value> = LazyLock::new(|| {
     })
 });
 
+/// What a commit or a tag that is to be signed looks like to rules.
+static GIT_OBJECT: LazyLock<Value> = LazyLock::new(|| {
+    let names = ["kind", "author", "committer", "tag", "subject"];
+    let text = |name: &str| (name.to_owned(), json!({"type": "string"}));
+    let properties: serde_json::Map<_, _> = names.into_iter().map(text).collect();
+    json!({"type": "object", "properties": properties, "required": names})
+});
+
+/// What a GraphQL request looks like to rules.
+static GRAPHQL: LazyLock<Value> = LazyLock::new(|| {
+    let names = json!({"type": "array", "items": {"type": "string"}});
+    let integer = json!({"type": "integer"});
+    json!({
+        "type": "object",
+        "properties": {
+            "operation": {"type": "string"},
+            "names": names, "fields": names, "selects": names, "directives": names,
+            "depth": integer, "count": integer,
+        },
+        "required": ["operation", "names", "fields", "selects", "directives", "depth", "count"],
+    })
+});
+
+/// What a request to a language model looks like to rules.
+static LLM: LazyLock<Value> = LazyLock::new(|| {
+    let names = json!({"type": "array", "items": {"type": "string"}});
+    json!({
+        "type": "object",
+        "properties": {
+            "api": {"type": "string"},
+            "stream": {"type": "boolean"},
+            "max_tokens": {"type": "integer"},
+            "models": names, "tools": names, "provider_tools": names, "trimmed": names,
+        },
+        "required": ["api", "stream", "models", "tools", "provider_tools", "trimmed"],
+    })
+});
+
+/// The type of a whole argument.
+pub(crate) fn argument_shape(tool: &Tool, name: &str) -> Result<Attribute, Untyped> {
+    of(tool, name, &Tree::default()).map(|(_, attribute)| attribute)
+}
+
 /// The type of the argument that rules call `name`, reduced to what `tree` reads of it.
 pub(crate) fn of(tool: &Tool, name: &str, tree: &Tree) -> Result<(Place, Attribute), Untyped> {
     let place = tool.input.names.get(name).ok_or(Untyped::Missing)?;
     let root = &tool.input.schema;
     let missing = || Untyped::Missing;
     let (schema, required) = if place.section == "git" {
-        (&*GIT, true)
+        match tool.input.body {
+            BodyRule::GitObject => (&*GIT_OBJECT, true),
+            _ => (&*GIT, true),
+        }
+    } else if place.section == "graphql" {
+        (&*GRAPHQL, true)
+    } else if place.section == "llm" {
+        (&*LLM, true)
     } else {
         let section = root
             .get("properties")
@@ -109,7 +167,10 @@ pub(crate) fn of(tool: &Tool, name: &str, tree: &Tree) -> Result<(Place, Attribu
 fn body_needed(tool: &Tool) -> bool {
     matches!(
         tool.input.body,
-        BodyRule::Json(Presence::Needed) | BodyRule::Form(Presence::Needed, _)
+        BodyRule::Json(Presence::Needed)
+            | BodyRule::Form(Presence::Needed, _)
+            | BodyRule::JsonOrForm(Presence::Needed, _)
+            | BodyRule::GraphQl(Detail::Arguments)
     )
 }
 

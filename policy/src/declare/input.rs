@@ -13,7 +13,8 @@ use super::{
     sections::{Media, Sections},
 };
 use crate::{
-    Protocol, Slot,
+    LlmRules, Local, Protocol, Slot,
+    graphql::Detail,
     schema::{self, Types},
     tool::{BodyRule, Fields, Input, Others, Place, Presence},
     wire::{Field, List},
@@ -24,6 +25,8 @@ pub(super) struct Context<'c, 'a> {
     pub(super) api: &'c Api<'a>,
     pub(super) line: &'c RequestLine,
     pub(super) protocol: Protocol,
+    pub(super) local: Option<&'c Local>,
+    pub(super) llm: Option<&'c LlmRules>,
     pub(super) slots: &'c [Slot],
     pub(super) at: Range<usize>,
 }
@@ -40,11 +43,19 @@ pub(super) fn read<'a>(
     if tool.protocol == Protocol::Git {
         check_git(tool, &sections, source, report);
     }
+    if matches!(tool.local, Some(Local::Sign(_))) && sections.media != Media::None {
+        let message = "what is signed is read as git; it has no schema of its own";
+        report.at(source, tool.at.clone(), message);
+    }
+    if tool.protocol == Protocol::GraphQl && !matches!(sections.media, Media::None | Media::Json) {
+        let message = "the schema of a GraphQL body is about the arguments of its field";
+        report.at(source, tool.at.clone(), message);
+    }
     let query = read_section("query", &mut sections, tool, report);
     let path = read_section("path", &mut sections, tool, report).declared;
     let header = read_section("header", &mut sections, tool, report).declared;
     let form = match sections.media {
-        Media::Form => read_section("body", &mut sections, tool, report),
+        Media::Form | Media::JsonOrForm => read_section("body", &mut sections, tool, report),
         Media::None | Media::Json | Media::Multipart | Media::Binary => Fields::default(),
     };
     let root = join(&sections, tool);
@@ -59,15 +70,7 @@ pub(super) fn read<'a>(
         say(&pointer, message);
     }
     let body = body_rule(&sections, form, &root, tool);
-    for slot in tool.slots {
-        if matches!(slot, Slot::Body(_)) && !matches!(body, BodyRule::Json(_)) {
-            report.at(
-                source,
-                tool.at.clone(),
-                "a slot in the body needs a JSON body with a schema",
-            );
-        }
-    }
+    check_slots(tool, &body, source, report);
     if report.problems().len() > before {
         return None;
     }
@@ -95,7 +98,7 @@ pub(super) fn read<'a>(
             return None;
         }
     };
-    let names = names(&root, &body);
+    let names = names(&root, &body, tool);
     Some(Input {
         schema: root,
         validator,
@@ -127,6 +130,22 @@ fn schema_problem(
             Some("look-ahead, look-behind and back-references are not accepted"),
         ),
         _ => (format!("not a valid schema: {problem}"), None),
+    }
+}
+
+/// A slot has to be a place that requests of the tool have.
+fn check_slots(tool: &Context<'_, '_>, body: &BodyRule, source: &Source, report: &mut Report) {
+    for slot in tool.slots {
+        let problem = match slot {
+            Slot::Body(_) => (!matches!(body, BodyRule::Json(_) | BodyRule::Form(..)))
+                .then_some("a slot in the body needs a JSON or form body with a schema".to_owned()),
+            Slot::Path(name) => (!tool.line.template.contains(&format!("{{{name}}}")))
+                .then(|| format!("`{name}` is no parameter of the path")),
+            Slot::Header(_) | Slot::Query(_) | Slot::Basic(_) | Slot::Protocol(_) => None,
+        };
+        if let Some(problem) = problem {
+            report.at(source, tool.at.clone(), problem);
+        }
     }
 }
 
@@ -263,18 +282,28 @@ fn body_rule(
             false => Presence::Needed,
         }
     };
+    if tool.protocol == Protocol::GraphQl {
+        let wanted = sections.media == Media::Json;
+        return BodyRule::GraphQl(if wanted {
+            Detail::Arguments
+        } else {
+            Detail::Fields
+        });
+    }
     match sections.media {
         Media::None if tool.protocol == Protocol::Git && is_push(tool.line) => BodyRule::GitPush,
+        Media::None if matches!(tool.local, Some(Local::Sign(_))) => BodyRule::GitObject,
         Media::None => BodyRule::Absent,
         Media::Json => BodyRule::Json(presence()),
         Media::Form => BodyRule::Form(presence(), form),
+        Media::JsonOrForm => BodyRule::JsonOrForm(presence(), form),
         Media::Multipart => BodyRule::Multipart,
         Media::Binary => BodyRule::Binary,
     }
 }
 
 /// The flat names of all arguments; a name that stands in two sections is written with its section in front.
-fn names(root: &Value, body: &BodyRule) -> BTreeMap<String, Place> {
+fn names(root: &Value, body: &BodyRule, tool: &Context<'_, '_>) -> BTreeMap<String, Place> {
     let mut all: Vec<(String, Place)> = Vec::new();
     for section in ["path", "query", "header", "body"] {
         let Some(schema) = root
@@ -304,15 +333,15 @@ fn names(root: &Value, body: &BodyRule) -> BTreeMap<String, Place> {
             )),
         }
     }
-    if matches!(body, BodyRule::GitPush) {
-        all.push((
-            "git".to_owned(),
-            Place {
-                section: "git",
-                member: None,
-            },
-        ));
-    }
+    let inside = match body {
+        BodyRule::GitPush | BodyRule::GitObject => Some("git"),
+        BodyRule::GraphQl(_) => Some("graphql"),
+        _ => tool.llm.map(|_rules| "llm"),
+    };
+    all.extend(inside.map(|section| {
+        let member = None;
+        (section.to_owned(), Place { section, member })
+    }));
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
     for (name, _) in &all {
         *count.entry(name.clone()).or_default() += 1;

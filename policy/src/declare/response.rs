@@ -6,8 +6,8 @@ use exeat_types::{
     did_you_mean,
 };
 
-use super::size;
-use crate::{HiddenText, Markers, Pii, ResponseRules};
+use super::{mints, size};
+use crate::{HiddenText, Markers, Mints, Pii, ResponseRules};
 
 /// Reads the table, if there is one.
 pub(super) fn response(table: &Table<'_>, report: &mut Report) -> ResponseRules {
@@ -34,7 +34,12 @@ pub(super) fn response(table: &Table<'_>, report: &mut Report) -> ResponseRules 
             Some(false) | None => Markers::Ignore,
         },
         deltas: deltas.map_or_else(Vec::new, |item| texts(item, report)),
+        mints: mints::mints(&response, report),
     };
+    if let (Some(item), true) = (deltas, rules.mints != Mints::Nothing) {
+        let problem = item.problem(report, "`deltas` and `mints` stand side by side");
+        problem.help("a response that hands out tokens is held whole, and is no stream");
+    }
     if let (Some(item), false) = (deltas, rules.remove.is_empty()) {
         let problem = item.problem(report, "`deltas` and `remove` stand side by side");
         problem.help("a response that loses members is held whole, and is no stream");

@@ -16,6 +16,7 @@ pub(super) enum Media {
     None,
     Json,
     Form,
+    JsonOrForm,
     Multipart,
     Binary,
 }
@@ -224,9 +225,10 @@ impl<'a> Sections<'a> {
     }
 }
 
-const MEDIA: [(&str, Media); 4] = [
+const MEDIA: [(&str, Media); 5] = [
     ("json", Media::Json),
     ("form", Media::Form),
+    ("json-or-form", Media::JsonOrForm),
     ("multipart", Media::Multipart),
     ("binary", Media::Binary),
 ];

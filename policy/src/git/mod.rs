@@ -8,11 +8,14 @@
 //! Fetching (`git-upload-pack`) changes nothing; it needs no parser here.
 
 mod delta;
+mod object;
 mod pack;
 
 use std::collections::HashSet;
 
 use exeat_types::Malformed;
+
+pub use self::object::{OBJECT_BYTES_MAX, Object, ObjectKind, parse_object};
 
 use self::pack::Commits;
 
