@@ -150,10 +150,28 @@ impl Ending {
     }
 }
 
+/// How a call was let in upstream, where its intent does not say it all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// The credentials that come first and were not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<CredentialId>,
+    /// How often it was sent, when not once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u16>,
+    /// The credential that was used, when it is not that of the intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialUse>,
+}
+
 /// How a call ended: exactly one for each intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
+    /// How it was let in, where the intent does not say it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// The call.
     pub call: CallId,
     /// Microseconds per stage.
@@ -196,6 +214,7 @@ impl Outcome {
     /// An outcome with nothing known but the ending; the caller fills in the rest.
     pub fn ended(call: CallId, result: Ending) -> Self {
         Self {
+            access: None,
             call,
             durations_us: BTreeMap::new(),
             reason: None,

@@ -228,13 +228,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use exeat_types::{
-        AccountId, AgentId, CallId, Origin, Reason, Seal, ToolName, canonical_json, unique_json,
+        AccountId, AgentId, CallId, CredentialId, Origin, Reason, Seal, ToolName, canonical_json,
+        unique_json,
     };
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        call::{Ending, Intent, Outcome, Refusal, Reservation, Settlement},
+        call::{Access, CredentialUse, Ending, Intent, Outcome, Refusal, Reservation, Settlement},
         event::{Alarm, Sweep},
     };
 
@@ -302,7 +303,18 @@ mod tests {
         flag: Optional,
         counts: BTreeMap<String, u64>,
     ) -> Outcome {
+        let access = Access {
+            absent: vec![CredentialId::new("visa").unwrap()],
+            attempts: flag.0.then_some(2),
+            credential: flag.0.then(|| CredentialUse {
+                id: CredentialId::new("github").unwrap(),
+                kind: "bearer".to_owned(),
+                thumbprint: "7f".to_owned(),
+                version: 3,
+            }),
+        };
         Outcome {
+            access: flag.0.then_some(access),
             durations_us: counts.clone(),
             reason: flag.0.then_some(Reason::UpstreamTimeout),
             redactions: counts,

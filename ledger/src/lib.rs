@@ -40,7 +40,7 @@ mod writer;
 
 pub use anchor::Anchor;
 pub use call::{
-    ApprovalUse, CredentialUse, Ending, Intent, Outcome, Refusal, Reservation, Settlement,
+    Access, ApprovalUse, CredentialUse, Ending, Intent, Outcome, Refusal, Reservation, Settlement,
 };
 pub use capture::CAPTURE_BYTES_MAX;
 pub use envelope::Envelope;

@@ -152,7 +152,7 @@ impl NoteKey {
                 .public_key()
                 .try_into()
                 .map_err(|_cause| Error::WrongKey)?,
-            Algorithm::Es256 => return Err(Error::WrongKey),
+            Algorithm::Es256 | Algorithm::Rs256 => return Err(Error::WrongKey),
         };
         let id = Digest::of(&public).hex();
         let short = id.get(..16).unwrap_or_default();

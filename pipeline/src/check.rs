@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use exeat_policy::{Arguments, Body, BodyNeed, Found, Request, Tool, Violation};
+use exeat_policy::{Arguments, Body, BodyNeed, Found, Request, Tool, Unsettled, Violation};
 use exeat_types::{Digest, Reason, limits};
 use http::header;
 use tokio::sync::OwnedSemaphorePermit;
@@ -50,6 +50,21 @@ pub(crate) enum CheckedBody {
     Streamed,
 }
 
+/// What the tool needs of the body; and a signature over it needs all of it.
+fn body_need(found: &Found, call: &Call) -> BodyNeed {
+    let need = found.body_need();
+    let custody = &call.rules.custody;
+    let mut credentials = found.tool.credentials();
+    match need {
+        BodyNeed::Streamed if credentials.any(|id| custody.needs_body(id, &call.headers)) => {
+            BodyNeed::Whole {
+                bytes_max: limits::WHOLE_BODY_BYTES_MAX,
+            }
+        }
+        BodyNeed::Streamed | BodyNeed::Whole { .. } => need,
+    }
+}
+
 /// Reads what must be read and checks the arguments.
 pub(crate) async fn check(
     gate: &Gate,
@@ -57,40 +72,44 @@ pub(crate) async fn check(
     source: &mut impl BodySource,
 ) -> Result<Checked, Box<Refused>> {
     let Matched { call, found, basis } = matched;
-    let tool = Arc::clone(&found.tool);
-    let body = match (call.body, &tool.body_need) {
+    let mut body = match (call.body, body_need(&found, &call)) {
         (BodyKind::Absent, _) => CheckedBody::Absent,
         (_, BodyNeed::Streamed) => CheckedBody::Streamed,
         (kind, BodyNeed::Whole { bytes_max }) => {
-            let read = read_whole(gate, &call, kind, *bytes_max, source).await;
-            CheckedBody::Whole(read.map_err(|refused| refused.of(&tool))?)
+            let read = read_whole(gate, &call, kind, bytes_max, source).await;
+            CheckedBody::Whole(read.map_err(|refused| refused.of(&found.tool))?)
         }
     };
-    let examined = match basis {
-        Basis::Declared => examine(&found, &call, &body),
-        Basis::Observed => Ok(Arguments::none()),
+    let (tool, mut arguments) = match basis {
+        Basis::Declared => examine(found, &call, &body)?,
+        Basis::Observed => (found.tool, Arguments::none()),
     };
-    match examined {
-        Ok(arguments) => Ok(Checked {
-            call,
-            tool,
-            arguments,
-            basis,
-            body,
-        }),
-        Err(violations) => {
-            Err(Refused::early(Reason::ArgumentsInvalid, sentence(&tool, &violations)).of(&tool))
-        }
+    if let (Some(trimmed), CheckedBody::Whole(whole)) = (arguments.body.take(), &mut body) {
+        // What was judged is what is sent, and what the receipt states.
+        whole.digest = Digest::of(&trimmed);
+        whole.bytes = trimmed.into();
     }
+    Ok(Checked {
+        call,
+        tool,
+        arguments,
+        basis,
+        body,
+    })
 }
 
-fn examine(found: &Found, call: &Call, body: &CheckedBody) -> Result<Arguments, Vec<Violation>> {
+/// Settles which tool is meant, and checks its arguments.
+fn examine(
+    found: Found,
+    call: &Call,
+    body: &CheckedBody,
+) -> Result<(Arc<Tool>, Arguments), Box<Refused>> {
     // A credential's own query parameter is custody's to judge; policy sees the rest.
     let query = call
         .query
         .as_deref()
         .map(|query| call.rules.custody.arguments_of(&call.origin, query));
-    found.check(&Request {
+    let request = Request {
         method: &call.method,
         origin: &call.origin,
         path: &call.path,
@@ -101,7 +120,21 @@ fn examine(found: &Found, call: &Call, body: &CheckedBody) -> Result<Arguments, 
             CheckedBody::Whole(whole) => Body::Whole(&whole.bytes),
             CheckedBody::Streamed => Body::Streamed,
         },
-    })
+    };
+    let invalid = |tool: &Tool, violations: &[Violation]| {
+        Refused::early(Reason::ArgumentsInvalid, sentence(tool, violations)).of(tool)
+    };
+    let first = Arc::clone(&found.tool);
+    let found = found
+        .settle(&request)
+        .map_err(|unsettled| match unsettled {
+            Unsettled::Unknown(problem) => Refused::early(Reason::ToolUnknown, problem),
+            Unsettled::Invalid(violations) => invalid(&first, &violations),
+        })?;
+    match found.check(&request) {
+        Ok(arguments) => Ok((found.tool, arguments)),
+        Err(violations) => Err(invalid(&found.tool, &violations)),
+    }
 }
 
 fn sentence(tool: &Tool, violations: &[Violation]) -> String {

@@ -120,6 +120,11 @@ impl Route {
         Self { judged, through }
     }
 
+    /// No way at all, for calls that go nowhere.
+    pub(crate) fn none() -> Self {
+        Self::new(Arc::new(Judged::new(&[], None)), None)
+    }
+
     /// The address that a new connection most likely has, to tell pooled connections apart.
     pub fn likely(&self) -> Option<SocketAddr> {
         self.judged.first()

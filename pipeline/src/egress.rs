@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use exeat_custody::Ask;
+use exeat_custody::{Ask, ClientIdentity, Custody};
 use exeat_policy::address;
-use exeat_types::{AgentId, Clock, CredentialId, Host, Origin, Reason, limits};
-use http::{HeaderMap, header};
+use exeat_types::{AgentId, Clock, CredentialId, Host, Origin, Reason, Timestamp, limits};
+use http::{HeaderMap, Method, header};
 
 use crate::{
     Route, Rules,
@@ -79,6 +79,8 @@ pub struct Upstream {
     pub group: u64,
     /// What its certificate has to chain to.
     pub roots: Roots,
+    /// The certificate that is shown to it.
+    pub identity: Option<Arc<ClientIdentity>>,
 }
 
 /// Names that mean this machine or its cloud, whoever resolves them. Names below them mean the same.
@@ -102,6 +104,25 @@ const ANSWERS_MAX: usize = 1024;
 /// A host and a port.
 type Target = (Host, u16);
 
+/// Over what a request goes, and on whose behalf.
+pub(crate) struct Way<'a> {
+    pub(crate) network: &'a Network,
+    /// What knows the credential of a proxy.
+    pub(crate) custody: Option<&'a Custody>,
+    pub(crate) agent: Option<&'a AgentId>,
+}
+
+impl<'a> Way<'a> {
+    /// The way of a call.
+    pub(crate) fn of(rules: &'a Rules, agent: &'a AgentId) -> Self {
+        Self {
+            network: &rules.network,
+            custody: Some(&rules.custody),
+            agent: Some(agent),
+        }
+    }
+}
+
 /// Resolves names and remembers answers for a moment.
 pub(crate) struct Resolver {
     answers: Mutex<HashMap<Target, (Duration, Arc<Judged>)>>,
@@ -121,12 +142,11 @@ impl Resolver {
     /// `credential-missing` when the proxy on the way wants one that custody does not hold.
     pub(crate) async fn locate(
         &self,
-        rules: &Rules,
-        agent: &AgentId,
+        way: &Way<'_>,
         origin: &Origin,
         clock: &dyn Clock,
     ) -> Result<Route, Reason> {
-        let network = &rules.network;
+        let network = way.network;
         let target = (origin.host.clone(), origin.port);
         let Some(proxy) = proxy_for(network, &target)? else {
             return Ok(Route::new(
@@ -136,7 +156,7 @@ impl Resolver {
         };
         let through = Through {
             authority: origin.host_port(),
-            authorization: authorization(rules, agent, proxy)?,
+            authorization: authorization(way, proxy, clock.now())?,
         };
         let hop = (proxy.origin.host.clone(), proxy.origin.port);
         let judged = self.judged(network, &hop, clock).await?;
@@ -241,22 +261,29 @@ fn proxy_for<'a>(
 
 /// What the proxy wants to see, made by custody as for any other place that its credential is bound to.
 fn authorization(
-    rules: &Rules,
-    agent: &AgentId,
+    way: &Way<'_>,
     proxy: &UpstreamProxy,
+    now: Timestamp,
 ) -> Result<Option<http::HeaderValue>, Reason> {
     let Some(credential) = &proxy.credential else {
         return Ok(None);
     };
-    let prepared = rules.custody.prepare(&Ask {
+    let (Some(custody), Some(agent)) = (way.custody, way.agent) else {
+        return Err(Reason::CredentialMissing);
+    };
+    let prepared = custody.prepare(&Ask {
         agent,
         origin: &proxy.origin,
         path: "/",
         query: None,
         headers: &HeaderMap::new(),
         body: None,
+        method: &Method::CONNECT,
         credential: Some(credential),
+        others: &[],
+        token: None,
         slots: &[],
+        now,
     });
     let headers = prepared
         .map_err(|_cause| Reason::CredentialMissing)?
@@ -290,7 +317,7 @@ fn is_local(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use exeat_custody::{CredentialSpec, Custody, Kind, SecretRef, Shape};
+    use exeat_custody::{CredentialSpec, Kind, Live, Loaded, SecretRef, Shape};
     use exeat_policy::{Policy, Sources, World};
     use exeat_types::{FakeClock, Secret};
 
@@ -316,20 +343,22 @@ mod tests {
                 username: "gate".to_owned(),
             },
             origins: vec![origin("http://10.0.0.9:3128")],
-            secret: SecretRef::Env("NONE".to_owned()),
+            secret: Some(SecretRef::Env("NONE".to_owned())),
             shape: Shape::Auto,
         };
         let secret = Secret::new(b"CANARY-proxy-password".to_vec());
         let custody = Custody::build(
-            vec![(spec, secret, 1)],
+            vec![Loaded::new(spec, secret, 1)],
             &[agent()],
             &Secret::new(vec![3; 32]),
+            &Live::new().unwrap(),
         );
         let policy = Policy::compile(&Sources::default(), &World::default());
         Rules {
             policy: Arc::new(policy.map_err(|report| report.to_string()).unwrap()),
             custody: Arc::new(custody.unwrap()),
             network,
+            unreachable: BTreeMap::new(),
         }
     }
 
@@ -338,9 +367,13 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let clock = FakeClock::at(exeat_types::Timestamp::from_millis(0));
+        let clock = FakeClock::at(Timestamp::from_millis(0));
         let rules = rules(network.clone());
-        runtime.block_on(Resolver::new().locate(&rules, &agent(), &origin(target), &clock))
+        runtime.block_on(Resolver::new().locate(
+            &Way::of(&rules, &agent()),
+            &origin(target),
+            &clock,
+        ))
     }
 
     #[track_caller]

@@ -1,6 +1,6 @@
 //! Stages 12 to 15 of one admitted call: what goes out is digested, what comes back is cleaned, the receipt is closed.
 //!
-//! A front door calls, in this order: [`Exchange::request_chunk`] for streamed bodies, [`Exchange::answer`] for each
+//! A front door calls, in this order: [`Exchange::request_piece`] for streamed bodies, [`Exchange::answer`] for each
 //! response head, [`Exchange::response_chunk`] until the end, [`Exchange::trailers`], [`Exchange::close`]. Dropping an
 //! exchange closes the receipt as cut.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use exeat_custody::{
-    Custody, Scan,
+    BodyChange, Custody, Last, Scan,
     redact::{Deflate, Stopped, WebSocketWatch},
 };
 use exeat_ledger::Ending;
@@ -19,8 +19,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use crate::{
     Stage, Standing,
     call::Watched,
+    minting::Minter,
     receipt::{Closing, Open},
     response::{Answered, Cleaner, clean_fields, clean_trailers},
+    slots::mint_rules,
     standing::Ground,
 };
 
@@ -40,6 +42,10 @@ pub struct Exchange {
     method: Method,
     tool: Arc<Tool>,
     decision: &'static str,
+    /// Whether it was sent already.
+    began: bool,
+    /// What its signature does to a streamed body.
+    change: Option<Box<dyn BodyChange>>,
     offered: Option<String>,
     scan: Scan,
     /// Looks into what the agent sends, once the connection is a WebSocket.
@@ -48,6 +54,7 @@ pub struct Exchange {
     received: Counted,
     status: Option<StatusCode>,
     cleaner: Cleaner,
+    minter: Option<Arc<Minter>>,
 }
 
 /// What the agent is told of each call: the receipt, the tool, and how it was decided.
@@ -87,6 +94,15 @@ impl Exchange {
         } = start;
         let custody = Arc::clone(&ground.rules.custody);
         let (method, tool) = (ground.method.clone(), Arc::clone(&ground.tool));
+        let rules = mint_rules(&tool);
+        let minter = (!rules.is_empty()).then(|| {
+            Arc::new(Minter {
+                custody: Arc::clone(&custody),
+                agent: ground.agent.id.clone(),
+                rules,
+                clock: Arc::clone(&open.gate().clock),
+            })
+        });
         let decision = match ground.watched {
             Watched::No => "allow",
             Watched::Observed => "observed",
@@ -99,12 +115,15 @@ impl Exchange {
             method,
             tool,
             decision,
+            began: false,
+            change: None,
             offered,
             frames: None,
             sent: Counted::default(),
             received: Counted::default(),
             status: None,
             cleaner: Cleaner::idle(),
+            minter,
         }
     }
 
@@ -122,7 +141,7 @@ impl Exchange {
     ///
     /// # Errors
     /// `placeholder-misused`, or `malformed-request` for frames that cannot be read: the body must be broken off.
-    pub fn request_chunk(&mut self, chunk: &[u8]) -> Result<(), Reason> {
+    fn request_chunk(&mut self, chunk: &[u8]) -> Result<(), Reason> {
         self.sent.count(chunk);
         let looked = match &mut self.frames {
             None => self
@@ -143,9 +162,52 @@ impl Exchange {
     }
 
     /// Begins an attempt at upstream; what an earlier attempt counted is forgotten.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self, change: Option<Box<dyn BodyChange>>) {
+        if std::mem::replace(&mut self.began, true)
+            && let Some(open) = &mut self.open
+        {
+            open.tries_again();
+        }
+        self.change = change;
         self.sent = Counted::default();
         self.scan = Scan::new(self.custody.watch());
+    }
+
+    /// A body that is sent whole, as it is sent.
+    ///
+    /// # Errors
+    /// `malformed-request` when it is not what its head promised.
+    pub fn whole_piece(&mut self, body: &Bytes) -> Result<Bytes, Reason> {
+        let sent = match &mut self.change {
+            None => body.clone(),
+            Some(change) => change
+                .push(body, Last::Yes)
+                .map_err(|refused| refused.reason())?,
+        };
+        self.request_whole(&sent);
+        Ok(sent)
+    }
+
+    /// A piece of a streamed request body, as it is sent: looked at, and changed where its signature says so.
+    ///
+    /// # Errors
+    /// `placeholder-misused`, or `malformed-request` when it is not what its head promised: the body must be broken off.
+    pub fn request_piece(
+        &mut self,
+        piece: Option<Bytes>,
+        last: Last,
+    ) -> Result<Option<Bytes>, Reason> {
+        if let Some(piece) = &piece {
+            self.request_chunk(piece)?;
+        }
+        let Some(change) = &mut self.change else {
+            return Ok(piece);
+        };
+        let changed = change
+            .push(piece.as_deref().unwrap_or_default(), last)
+            .map_err(|refused| refused.reason())?;
+        // Nothing yet is no end: Pingora takes only an absent piece for one.
+        Ok((last == Last::No || !changed.is_empty()).then_some(changed))
     }
 
     /// Counts a body that is sent whole.
@@ -159,10 +221,12 @@ impl Exchange {
     /// # Errors
     /// `response-unsafe`, when the body is in a form that cannot be examined.
     pub fn answer(&mut self, status: StatusCode, headers: &mut HeaderMap) -> Result<(), Reason> {
-        let patterns = self.custody.patterns();
+        let live = Arc::clone(self.custody.live());
+        let patterns = live.newest();
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
         if status.is_informational() && !upgraded {
-            clean_fields(&patterns, headers);
+            self.drop_minted(headers);
+            clean_fields(patterns, headers);
             return Ok(());
         }
         self.status = Some(status);
@@ -178,9 +242,23 @@ impl Exchange {
             method: &self.method,
             status,
             deflate,
+            minter: self.minter.as_ref(),
         };
         self.cleaner = Cleaner::choose(patterns, &answered, headers, &self.tool.response)?;
         self.show_provenance(headers)
+    }
+
+    /// Tokens are handed out in the head of an answer or in its body, and nowhere else.
+    fn drop_minted(&self, headers: &mut HeaderMap) {
+        if let Some(minter) = &self.minter {
+            minter.drop_fields(headers);
+        }
+    }
+
+    /// A text that a program wrote, without the secrets in it.
+    pub(crate) fn redacted(&self, text: &[u8]) -> Vec<u8> {
+        let clean = self.custody.live().patterns().scrub(text);
+        clean.unwrap_or_else(|| text.to_vec())
     }
 
     /// What a handshake agreed on. From here on the agent sends frames.
@@ -220,7 +298,8 @@ impl Exchange {
 
     /// Cleans trailer fields, and says there what was flagged in the body.
     pub fn trailers(&mut self, trailers: &mut HeaderMap) {
-        clean_trailers(&self.custody.patterns(), trailers);
+        self.drop_minted(trailers);
+        clean_trailers(self.custody.live().newest(), trailers);
         let flags: Vec<&str> = self.cleaner.flags().into_keys().collect();
         if let (false, Ok(value)) = (flags.is_empty(), HeaderValue::from_str(&flags.join(", "))) {
             trailers.insert(FLAGS, value);
@@ -253,13 +332,4 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.close(Ending::Cut, Some(Reason::Internal));
     }
-}
-
-/// Whether a piece of a body is the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Last {
-    /// More may follow.
-    No,
-    /// The body ends here.
-    Yes,
 }

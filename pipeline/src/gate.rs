@@ -1,15 +1,21 @@
 //! What every call shares: the rules in force, the ledger, the clock, and the bounds that hold for the whole process.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
-use exeat_custody::{Custody, token::TokenKey};
+use exeat_custody::{Custody, Keep, token::TokenKey};
 use exeat_ledger::Ledger;
 use exeat_policy::{Policy, address};
-use exeat_types::{Clock, Host, Reason, Regime};
+use exeat_types::{Clock, CredentialId, Host, Reason, Regime};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{Error, Metrics, Network, check::Share, egress::Resolver};
+use crate::{
+    Error, Metrics, Network, Outbound, Rail, Runner, Stilled, check::Share, egress::Resolver,
+    mint::Tokens, settle::SIGNING_MAX,
+};
 
 /// Everything that a reload replaces, as one snapshot: a call sees one policy, one custody and one network.
 pub struct Rules {
@@ -19,6 +25,8 @@ pub struct Rules {
     pub custody: Arc<Custody>,
     /// Where calls may go.
     pub network: Network,
+    /// Credentials that are declared, but whose secret or key cannot be had, and what agents are told. They are not absent.
+    pub unreachable: BTreeMap<CredentialId, Reason>,
 }
 
 impl std::fmt::Debug for Rules {
@@ -66,6 +74,10 @@ pub struct Parts {
     pub tokens: Arc<TokenKey>,
     /// Where metrics are registered.
     pub registry: prometheus::Registry,
+    /// What requests of Exeat's own go through.
+    pub outbound: Arc<Outbound>,
+    /// What issuers note.
+    pub keep: Arc<dyn Keep>,
     /// Somebody who watches the stages, if anybody does.
     pub observer: Option<Arc<dyn StageObserver>>,
 }
@@ -80,9 +92,14 @@ pub struct Gate {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tokens: Arc<TokenKey>,
     pub(crate) bodies: Arc<Semaphore>,
+    /// A turn for each request that a device signs.
+    pub(crate) signing: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) resolver: Resolver,
+    pub(crate) mint: Arc<Tokens>,
+    pub(crate) rail: OnceLock<Arc<dyn Rail>>,
     observer: Option<Arc<dyn StageObserver>>,
+    runner: OnceLock<Arc<dyn Runner>>,
 }
 
 impl Gate {
@@ -91,6 +108,12 @@ impl Gate {
     /// # Errors
     /// When a metric cannot be registered.
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
+        let mint = Tokens::new(
+            parts.outbound,
+            parts.keep,
+            Arc::clone(&parts.clock),
+            Arc::clone(parts.rules.custody.live()),
+        );
         Ok(Arc::new(Self {
             rules: ArcSwap::from_pointee(parts.rules),
             changed: watch::Sender::new(()),
@@ -99,10 +122,58 @@ impl Gate {
             clock: parts.clock,
             tokens: parts.tokens,
             bodies: Arc::new(Semaphore::new(Share::permits())),
+            signing: Arc::new(Semaphore::new(SIGNING_MAX)),
             metrics: Metrics::new(&parts.registry)?,
             resolver: Resolver::new(),
+            mint,
+            rail: OnceLock::new(),
             observer: parts.observer,
+            runner: OnceLock::new(),
         }))
+    }
+
+    /// Says who starts the programs of tools that run here; the first word stands. Without one, no such tool works.
+    pub fn runs_with(&self, runner: Arc<dyn Runner>) {
+        self.runner.get_or_init(|| runner);
+    }
+
+    /// Says what pays for calls that no credential covers; the first word stands. Without it, nothing does.
+    pub fn pays_with(&self, rail: Arc<dyn Rail>) {
+        self.rail.get_or_init(|| rail);
+    }
+
+    /// What requests of Exeat's own go through.
+    pub fn outside(&self) -> Arc<Outbound> {
+        Arc::clone(self.mint.outbound())
+    }
+
+    /// What issuers note.
+    pub fn keep(&self) -> Arc<dyn Keep> {
+        Arc::clone(self.mint.keep())
+    }
+
+    /// Waits until nobody obtains a token of this credential, and has everybody else wait until the guard is dropped.
+    pub async fn alone(&self, credential: &CredentialId) -> tokio::sync::OwnedMutexGuard<()> {
+        self.mint.alone(credential).await
+    }
+
+    /// Waits until no issuer is asked, and has none asked as long as what comes back is held.
+    pub async fn still_issuers(&self) -> Stilled {
+        self.mint.still().await
+    }
+
+    /// Forgets the tokens of a credential, as what was granted has changed.
+    pub fn forget_tokens(&self, credential: &CredentialId) {
+        self.mint.forget(credential);
+    }
+
+    /// The scopes that upstreams said were lacking, since tokens were forgotten last.
+    pub fn wanted_scopes(&self, credential: &CredentialId) -> Vec<String> {
+        self.mint.wanted(credential)
+    }
+
+    pub(crate) fn runner(&self) -> Option<&Arc<dyn Runner>> {
+        self.runner.get()
     }
 
     /// The rules in force.
@@ -122,6 +193,7 @@ impl Gate {
 
     /// Puts new rules in force for every call accepted from here on. Calls that are on their way are decided again.
     pub fn replace_rules(&self, rules: Rules) {
+        self.mint.sweep(&rules.custody);
         self.rules.store(Arc::new(rules));
         self.changed.send_replace(());
     }
@@ -132,6 +204,7 @@ impl Gate {
             policy: Arc::clone(&now.policy),
             custody: Arc::clone(&now.custody),
             network: now.network.clone(),
+            unreachable: now.unreachable.clone(),
         });
         self.changed.send_replace(());
     }
@@ -141,13 +214,17 @@ impl Gate {
         self.changed.subscribe()
     }
 
-    /// Waits until no receipt is open: the ledger may be closed then. A stream of HTTP/2 closes its receipt a moment after
+    /// Waits until no receipt is open and no issuer is asked: the ledger may be closed then. A stream of HTTP/2 closes its receipt a moment after
     /// its connection has ended.
     pub async fn settled(&self) {
         let mut open = self.open.subscribe();
         if open.wait_for(|open| *open == 0).await.is_err() {
             tracing::debug!("nobody counts open receipts any more");
         }
+        // What an issuer answers is kept, whoever has stopped waiting for it.
+        let tasks = self.mint.outbound().tasks();
+        tasks.close();
+        tasks.wait().await;
     }
 
     /// The ledger.

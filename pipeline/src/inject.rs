@@ -1,6 +1,9 @@
 //! Stage 11: the credential goes in. [`Admitted`] is the only request that may leave, and it is made only here.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use exeat_custody::Finish;
 use exeat_policy::ResponseRules;
 use exeat_types::{Reason, limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -11,6 +14,7 @@ use crate::{
     exchange::Start,
     obtain::Equipped,
     record::Refused,
+    settle::Renewal,
     standing::Ground,
 };
 
@@ -36,6 +40,12 @@ pub struct Outgoing {
     pub body: OutgoingBody,
     /// Whether it asks to become a WebSocket.
     pub upgrade: bool,
+    /// What signs each attempt.
+    pub(crate) finish: Option<Arc<dyn Finish>>,
+    /// How its token is replaced.
+    pub(crate) renewal: Option<Box<Renewal>>,
+    /// Whether it is sent for the second time.
+    pub(crate) again: bool,
     _share: Share,
 }
 
@@ -59,16 +69,12 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
         mut open,
         upstream,
         prepared,
+        renewal,
     } = equipped;
     let call = checked.call;
     let mut headers = call.headers;
-    let credentialed = prepared.used.is_some();
-    for (name, value) in prepared.headers {
-        headers.remove(&name);
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    }
+    let credentialed = prepared.used.is_some() || prepared.minted > 0;
+    replace(&mut headers, prepared.headers);
     let cleaned = credentialed || checked.tool.response != ResponseRules::default();
     if cleaned && !checked.tool.ranges {
         // SECURITY: a secret fetched byte by byte would pass any redactor, and so would what the tool's rules take out.
@@ -78,9 +84,10 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
     ask_for_plain(&mut headers);
     let query = prepared.query.unwrap_or(call.query);
     let path = call.path;
+    let sent = prepared.path.as_ref().unwrap_or(&path);
     let target = match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.clone(),
+        Some(query) => format!("{sent}?{query}"),
+        None => sent.clone(),
     };
     let (body, share) = match checked.body {
         CheckedBody::Absent => (OutgoingBody::Absent, Share::default()),
@@ -110,6 +117,7 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
             arguments: checked.arguments,
             basis: checked.basis,
             watched: call.watched,
+            credential: prepared.used.map(|used| used.id),
         },
     });
     let outgoing = Outgoing {
@@ -119,9 +127,22 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
         headers,
         body,
         upgrade: call.upgrade,
+        finish: prepared.finish,
+        renewal,
+        again: false,
         _share: share,
     };
     Ok(Admitted { outgoing, exchange })
+}
+
+/// Puts what custody says in the place of what was there.
+fn replace(headers: &mut HeaderMap, changes: Vec<(HeaderName, Option<HeaderValue>)>) {
+    for (name, value) in changes {
+        headers.remove(&name);
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Asks for an answer that can be read.

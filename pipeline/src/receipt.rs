@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use exeat_custody::redact::Flags;
-use exeat_ledger::{Alarm, Ending, Outcome};
-use exeat_types::{CallId, Digest, Reason, ToolName};
+use exeat_custody::{Used, redact::Flags};
+use exeat_ledger::{Access, Alarm, Ending, Outcome};
+use exeat_types::{CallId, CredentialId, Digest, Reason, ToolName};
 
-use crate::{Gate, Stage, record::Facts, response::UNREAD_TYPE};
+use crate::{
+    Gate, Stage,
+    record::{Facts, credential_use},
+    response::UNREAD_TYPE,
+};
 
 /// How a call ended, as the exchange saw it.
 pub(crate) struct Closing {
@@ -47,6 +51,7 @@ pub(crate) struct Open {
     rules: Vec<String>,
     left: Option<Duration>,
     answered: Option<Duration>,
+    access: Access,
     closed: bool,
 }
 
@@ -64,6 +69,7 @@ impl Open {
             rules,
             left: None,
             answered: None,
+            access: Access::default(),
             closed: false,
         }
     }
@@ -113,6 +119,24 @@ impl Open {
                 detail,
             }));
         }
+    }
+
+    /// The credentials that come first and were not there.
+    pub(crate) fn missed(&mut self, absent: Vec<CredentialId>) {
+        self.access.absent = absent;
+    }
+
+    /// The credential that is used. It stands in the intent, unless others come first.
+    pub(crate) fn uses(&mut self, used: &Used) {
+        if !self.access.absent.is_empty() {
+            self.access.credential = Some(credential_use(used));
+        }
+    }
+
+    /// The request is sent once more.
+    pub(crate) fn tries_again(&mut self) {
+        let attempts = self.access.attempts.unwrap_or(1);
+        self.access.attempts = Some(attempts.saturating_add(1));
     }
 
     /// The request leaves.
@@ -189,7 +213,9 @@ impl Open {
             tally.closed(settled.as_ref());
         }
         // The outcome rides the next group commit; if it is lost, the sweep closes the call as unknown.
+        let access = std::mem::take(&mut self.access);
         drop(self.gate.ledger.outcome(Outcome {
+            access: (access != Access::default()).then_some(access),
             call: self.facts.id,
             durations_us,
             reason: closing.reason,

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use exeat_custody::Used;
 use exeat_ledger::{CredentialUse, Ending, Intent, Refusal as RefusalRecord};
-use exeat_policy::{Record, Tool};
+use exeat_policy::{Record, Strategy, Tool};
 use exeat_types::{CallId, CredentialId, Digest, Origin, Reason, ToolName, canonical_json, limits};
 use http::{HeaderMap, Method};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Agent, Call, Gate, Refusal,
@@ -152,7 +153,8 @@ pub(crate) async fn open(gate: &Arc<Gate>, granted: Granted) -> Result<Recorded,
         credential: tool
             .credential
             .as_ref()
-            .and_then(|id| credential_use(&checked.call, id)),
+            .and_then(|id| checked.call.rules.custody.describe(id))
+            .map(|used| credential_use(&used)),
         method: facts.method.to_string(),
         observed: checked.call.watched == Watched::Observed,
         origin: facts.origin.clone(),
@@ -204,14 +206,14 @@ fn keep(gate: &Gate, call: CallId, checked: &Checked) -> Result<Digest, exeat_le
     gate.ledger.capture(call, arguments.as_bytes())
 }
 
-fn credential_use(call: &Call, id: &CredentialId) -> Option<CredentialUse> {
-    let used = call.rules.custody.describe(id)?;
-    Some(CredentialUse {
-        id: used.id,
+/// What a receipt says of a credential.
+pub(crate) fn credential_use(used: &Used) -> CredentialUse {
+    CredentialUse {
+        id: used.id.clone(),
         kind: used.kind.to_owned(),
         thumbprint: used.thumbprint.to_string(),
         version: used.version,
-    })
+    }
 }
 
 /// Header fields that change between identical retries and so do not belong to what is approved.
@@ -242,10 +244,23 @@ fn digest_of(checked: &Checked) -> Result<Digest, exeat_types::Malformed> {
         "path": call.path,
         "query": call.query,
         "body": body,
-        "credential": checked.tool.credential,
+        "credential": ways(&checked.tool),
         "headers": bound_headers(&call.headers),
     });
     Ok(Digest::of(&canonical_json(&document)?))
+}
+
+/// The one credential, or all of them in their order.
+fn ways(tool: &Tool) -> Value {
+    if tool.otherwise.is_empty() {
+        return json!(tool.credential);
+    }
+    let others = tool.otherwise.iter().map(|it| match it {
+        Strategy::Credential(id) => id.as_str(),
+        Strategy::Payment => "payment",
+    });
+    let first = tool.credential.iter().map(CredentialId::as_str);
+    first.chain(others).collect()
 }
 
 fn bound_headers(headers: &HeaderMap) -> Vec<(String, String)> {

@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
+use exeat_custody::Last;
 use exeat_custody::redact::{
-    BodyScrubber, Deflate, Flags, Formats, GrpcScrubber, Hits, Patterns, WebSocketScrubber,
+    BodyScrubber, Deflate, Flags, Formats, GrpcScrubber, Hits, Newest, WebSocketScrubber,
 };
 use exeat_policy::ResponseRules;
 use exeat_types::{Reason, limits};
@@ -13,8 +14,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::{
-    exchange::Last,
     media::{self, Media},
+    minting::{MintedBody, Minter, Outcome},
 };
 
 /// How a response is cleaned.
@@ -39,6 +40,11 @@ enum Body {
     },
     /// WebSocket frames are redacted message by message.
     Frames(Box<WebSocketScrubber>),
+    /// A body that hands out tokens is held until it is whole, and rewritten.
+    Minted {
+        body: Box<MintedBody>,
+        remove: Vec<String>,
+    },
     /// So are messages of gRPC, none of which waits for the next.
     Messages {
         scrubber: Box<GrpcScrubber>,
@@ -65,6 +71,8 @@ pub(crate) struct Answered<'a> {
     pub(crate) status: StatusCode,
     /// What the handshake agreed on, when this is the answer to one.
     pub(crate) deflate: Deflate,
+    /// What rewrites it, if it hands out tokens.
+    pub(crate) minter: Option<&'a Arc<Minter>>,
 }
 
 impl Cleaner {
@@ -79,12 +87,18 @@ impl Cleaner {
 
     /// Cleans the head and chooses for the body.
     pub(crate) fn choose(
-        patterns: Arc<Patterns>,
+        patterns: &Newest,
         answered: &Answered<'_>,
         headers: &mut HeaderMap,
         rules: &ResponseRules,
     ) -> Result<Self, Reason> {
-        let fields = clean_fields(&patterns, headers);
+        let mut minted = Hits::new();
+        let taken = answered
+            .minter
+            .map(|minter| minter.fields(headers, &mut minted));
+        let mut fields = clean_fields(patterns, headers);
+        fields.append(&mut minted);
+        headers.extend(taken.transpose()?.unwrap_or_default());
         let body = Body::choose(patterns, answered, headers, rules)?;
         let unread = body.has_content()
             && answered.status.is_success()
@@ -109,6 +123,7 @@ impl Cleaner {
             Body::Nothing => Hits::new(),
             Body::Stream(scrubber) | Body::Document { scrubber, .. } => scrubber.hits(),
             Body::Frames(scrubber) => scrubber.hits(),
+            Body::Minted { body, .. } => body.hits.clone(),
             Body::Messages { scrubber, .. } => scrubber.hits().clone(),
         };
         let mut all = BTreeMap::new();
@@ -123,6 +138,7 @@ impl Cleaner {
         let mut flags = match &self.body {
             Body::Stream(scrubber) | Body::Document { scrubber, .. } => scrubber.flags(),
             Body::Frames(scrubber) => scrubber.flags(),
+            Body::Minted { body, .. } => body.flags.clone(),
             Body::Nothing | Body::Messages { .. } => Flags::new(),
         };
         flags.extend(&self.flags);
@@ -132,15 +148,18 @@ impl Cleaner {
 
 impl Body {
     fn choose(
-        patterns: Arc<Patterns>,
+        patterns: &Newest,
         answered: &Answered<'_>,
         headers: &mut HeaderMap,
         rules: &ResponseRules,
     ) -> Result<Self, Reason> {
         let status = answered.status;
+        if status == StatusCode::SWITCHING_PROTOCOLS && answered.minter.is_some() {
+            return Err(Reason::ResponseUnsafe);
+        }
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let text = media::text_rules(rules);
-            let scrubber = WebSocketScrubber::with_rules(patterns, &text, answered.deflate);
+            let scrubber = WebSocketScrubber::with_rules(patterns.clone(), &text, answered.deflate);
             return Ok(Self::Frames(Box::new(scrubber)));
         }
         let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
@@ -162,14 +181,24 @@ impl Body {
             // SECURITY: members cannot be taken out of what is not JSON, so a success in another form is withheld.
             return Err(Reason::ResponseUnsafe);
         }
+        if let Some(minter) = answered.minter {
+            let asked = (media.rules(headers, rules)?, Outcome::of(status));
+            let body = MintedBody::new(Arc::clone(minter), coding.as_deref(), asked)?;
+            let remove = match media {
+                Media::Json => rules.remove.clone(),
+                _ => Vec::new(),
+            };
+            let body = Box::new(body);
+            return Ok(Self::Minted { body, remove });
+        }
         if media == Media::Grpc && coding.is_none() {
             return Ok(Self::Messages {
-                scrubber: Box::new(GrpcScrubber::new(patterns)),
+                scrubber: Box::new(GrpcScrubber::new(patterns.clone())),
                 left: rules.bytes_max.unwrap_or(u64::MAX),
             });
         }
         let asked = media.rules(headers, rules)?;
-        let scrubber = BodyScrubber::with_rules(patterns, coding.as_deref(), &asked)
+        let scrubber = BodyScrubber::with_rules(patterns.clone(), coding.as_deref(), &asked)
             .map_err(|_cause| Reason::ResponseUnsafe)?;
         let scrubber = Box::new(scrubber);
         if rules.remove.is_empty() || media != Media::Json {
@@ -202,6 +231,14 @@ impl Body {
                 if last == Last::Yes {
                     scrubber.finish().map_err(unsafe_body)?;
                 }
+            }
+            Self::Minted { body, remove } => {
+                body.push(chunk)?;
+                return match last {
+                    Last::No => Ok(Bytes::new()),
+                    Last::Yes if remove.is_empty() => body.finish(),
+                    Last::Yes => without_members(&body.finish()?, remove),
+                };
             }
             Self::Stream(scrubber) => scrub(scrubber, chunk, last, &mut out)?,
             Self::Document {
@@ -295,7 +332,7 @@ fn remove_at(value: &mut Value, path: &[String]) {
 }
 
 /// Redacts header values and drops the fields that must not pass; counts what was redacted.
-pub(crate) fn clean_fields(patterns: &Patterns, headers: &mut HeaderMap) -> Hits {
+pub(crate) fn clean_fields(patterns: &Newest, headers: &mut HeaderMap) -> Hits {
     for name in STRIPPED {
         headers.remove(name);
     }
@@ -303,8 +340,9 @@ pub(crate) fn clean_fields(patterns: &Patterns, headers: &mut HeaderMap) -> Hits
 }
 
 /// Redacts trailer values, and drops fields that speak as Exeat.
-pub(crate) fn clean_trailers(patterns: &Patterns, fields: &mut HeaderMap) -> Hits {
+pub(crate) fn clean_trailers(patterns: &Newest, fields: &mut HeaderMap) -> Hits {
     let mut redactions = Hits::new();
+    let patterns = patterns.load();
     let ours = fields.keys().filter(|name| name.as_str().starts_with(OURS));
     for name in ours.cloned().collect::<Vec<HeaderName>>() {
         fields.remove(name);
@@ -321,15 +359,16 @@ pub(crate) fn clean_trailers(patterns: &Patterns, fields: &mut HeaderMap) -> Hit
 
 #[cfg(test)]
 mod tests {
+    use exeat_custody::redact::Patterns;
     use exeat_types::Secret;
 
     use super::*;
 
     const CANARY: &str = "CANARY-0123456789abcdef";
 
-    fn patterns() -> Arc<Patterns> {
+    fn patterns() -> Newest {
         let secret = Secret::new(CANARY.as_bytes().to_vec());
-        Arc::new(Patterns::compile(&[("api", &secret)], &[]).unwrap())
+        Arc::new(Patterns::compile(&[("api", &secret)], &[]).unwrap()).into()
     }
 
     fn fields(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -347,6 +386,7 @@ mod tests {
             method,
             status,
             deflate: Deflate::Off,
+            minter: None,
         }
     }
 
@@ -360,7 +400,7 @@ mod tests {
     #[test]
     fn codings_on_several_lines_are_all_undone_or_refused() {
         let secret = Secret::new(b"CANARY-response-1234".to_vec());
-        let patterns = Arc::new(Patterns::compile(&[("c", &secret)], &[]).unwrap());
+        let patterns = Newest::from(Arc::new(Patterns::compile(&[("c", &secret)], &[]).unwrap()));
         let mut headers = HeaderMap::new();
         headers.append(
             header::CONTENT_ENCODING,
@@ -369,9 +409,9 @@ mod tests {
         headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("rot13"));
         let rules = ResponseRules::default();
         let get = answered(&Method::GET, StatusCode::OK);
-        assert!(Cleaner::choose(Arc::clone(&patterns), &get, &mut headers, &rules).is_err());
+        assert!(Cleaner::choose(&patterns, &get, &mut headers, &rules).is_err());
         let head = answered(&Method::HEAD, StatusCode::OK);
-        let mut nothing = Cleaner::choose(patterns, &head, &mut headers, &rules).unwrap();
+        let mut nothing = Cleaner::choose(&patterns, &head, &mut headers, &rules).unwrap();
         assert_eq!(nothing.clean(b"", Last::Yes), Ok(Bytes::new()));
         assert_eq!(
             nothing.clean(b"CANARY-response-1234", Last::Yes),
@@ -411,7 +451,7 @@ mod tests {
         ]);
         let rules = ResponseRules::default();
         let get = answered(&Method::GET, StatusCode::OK);
-        let cleaner = Cleaner::choose(patterns(), &get, &mut headers, &rules).unwrap();
+        let cleaner = Cleaner::choose(&patterns(), &get, &mut headers, &rules).unwrap();
         let left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(
@@ -433,7 +473,7 @@ mod tests {
             let mut headers =
                 fields(&[("content-length", "5"), ("content-encoding", "unheard-of")]);
             let asked = answered(&method, status);
-            let cleaner = Cleaner::choose(patterns(), &asked, &mut headers, &removing()).unwrap();
+            let cleaner = Cleaner::choose(&patterns(), &asked, &mut headers, &removing()).unwrap();
             assert!(matches!(cleaner.body, Body::Nothing));
             assert_eq!(headers.len(), 2, "{method} {status}");
         }
@@ -444,7 +484,7 @@ mod tests {
         let check = |pairs: &[(&'static str, &str)], status: u16, expect: Option<Reason>| {
             let status = StatusCode::from_u16(status).unwrap();
             let get = answered(&Method::GET, status);
-            let chosen = Cleaner::choose(patterns(), &get, &mut fields(pairs), &removing());
+            let chosen = Cleaner::choose(&patterns(), &get, &mut fields(pairs), &removing());
             assert_eq!(chosen.err(), expect, "{pairs:?} {status}");
         };
         let json = ("content-type", "application/json; charset=utf-8");
@@ -483,7 +523,7 @@ mod tests {
         };
         let mut headers = fields(&[("content-type", "application/grpc")]);
         let get = answered(&Method::POST, StatusCode::OK);
-        let mut cleaner = Cleaner::choose(patterns(), &get, &mut headers, &rules).unwrap();
+        let mut cleaner = Cleaner::choose(&patterns(), &get, &mut headers, &rules).unwrap();
         assert_eq!(cleaner.clean(&[0; 10], Last::No).unwrap().len(), 10);
         assert_eq!(
             cleaner.clean(&[0; 5], Last::Yes),
@@ -500,7 +540,7 @@ mod tests {
         let check = |rules: &ResponseRules, kind: &str, status: u16, flagged: bool| {
             let get = answered(&Method::GET, StatusCode::from_u16(status).unwrap());
             let mut headers = fields(&[("content-type", kind)]);
-            let cleaner = Cleaner::choose(patterns(), &get, &mut headers, rules).unwrap();
+            let cleaner = Cleaner::choose(&patterns(), &get, &mut headers, rules).unwrap();
             let flags = cleaner.flags();
             assert_eq!(flags.contains_key(UNREAD_TYPE), flagged, "{kind} {status}");
         };
@@ -521,7 +561,7 @@ mod tests {
     fn a_document_is_held_until_it_is_whole() {
         let mut headers = fields(&[("content-type", "application/json")]);
         let get = answered(&Method::GET, StatusCode::OK);
-        let mut cleaner = Cleaner::choose(patterns(), &get, &mut headers, &removing()).unwrap();
+        let mut cleaner = Cleaner::choose(&patterns(), &get, &mut headers, &removing()).unwrap();
         let text = format!(r#"{{"secret":1,"other":"{CANARY}"}}"#);
         let (first, second) = text.as_bytes().split_at(30);
         assert!(cleaner.clean(first, Last::No).unwrap().is_empty());

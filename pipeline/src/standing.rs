@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use exeat_policy::{Arguments, Tool};
-use exeat_types::{CallId, Origin, Reason};
+use exeat_types::{AgentId, CallId, CredentialId, Origin, Reason};
 use http::Method;
 
 use crate::{
@@ -37,6 +37,8 @@ pub(crate) struct Ground {
     pub(crate) arguments: Arguments,
     pub(crate) basis: Basis,
     pub(crate) watched: Watched,
+    /// The credential that lets it in.
+    pub(crate) credential: Option<CredentialId>,
 }
 
 impl Standing {
@@ -80,6 +82,21 @@ impl Standing {
         }
     }
 
+    /// The tool that was called.
+    pub(crate) const fn tool(&self) -> &Arc<Tool> {
+        &self.ground.tool
+    }
+
+    /// Who called.
+    pub(crate) const fn agent(&self) -> &AgentId {
+        &self.ground.agent.id
+    }
+
+    /// What it was called with.
+    pub(crate) const fn arguments(&self) -> &Arguments {
+        &self.ground.arguments
+    }
+
     /// Why the call was cut, if it was.
     pub(crate) fn refused(&self) -> Option<Reason> {
         self.refused.get().copied()
@@ -102,22 +119,22 @@ impl Standing {
         let (found, basis) = wanted
             .find(gate)
             .map_err(|_missing| Reason::PolicyForbids)?;
+        let found = found.settle_again(&ground.arguments);
+        let found = found.ok_or(Reason::PolicyForbids)?;
         let (tool, was) = (found.tool, &ground.tool);
         // What would be another call by now is not the one that was allowed.
         let same = basis == ground.basis
             && tool.name == was.name
             && tool.origin == was.origin
             && tool.template == was.template
-            && tool.credential == was.credential;
+            && tool.credential == was.credential
+            && tool.otherwise == was.otherwise
+            && tool.local == was.local;
         if !same {
             return Err(Reason::PolicyForbids);
         }
-        let credential = tool.credential.as_ref();
+        let credential = ground.credential.as_ref();
         if credential.is_some_and(|id| rules.custody.describe(id).is_none()) {
-            return Err(Reason::CredentialMissing);
-        }
-        // SECURITY: what comes back is cleaned of the secrets that the call's own custody holds, and of no newer ones.
-        if !ground.rules.custody.knows_all_of(&rules.custody) {
             return Err(Reason::CredentialMissing);
         }
         let asked = Asked {

@@ -127,7 +127,7 @@ async fn travel(
     let mut open = record::begin(gate, facts, intent).await?;
     let located = gate
         .resolver
-        .locate(rules, &agent.id, &target, &*gate.clock)
+        .locate(&egress::Way::of(rules, &agent.id), &target, &*gate.clock)
         .await;
     let route = match located {
         Ok(route) => route,
