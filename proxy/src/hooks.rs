@@ -6,9 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use exeat_pipeline::{Ending, Exchange, Gate, Last, Outgoing, OutgoingBody, Refusal};
+use exeat_pipeline::{
+    Admitted, Ending, Exchange, Gate, Last, Next, Outgoing, OutgoingBody, Refusal, attempt, settle,
+};
 use exeat_types::Reason;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -17,7 +19,12 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
-use crate::{drive, lane, peer, receive, refuse, trust::Trust};
+use crate::{
+    drive, here, lane, own, peer, receive, refuse,
+    stop::{broke_off, once_more, reason_of, stop},
+    trust::Trust,
+    write::write_outgoing,
+};
 
 /// The proxy's hooks.
 pub(crate) struct Hooks {
@@ -36,9 +43,30 @@ pub(crate) struct Context {
     /// What was held until the trailers came.
     rest: Option<Bytes>,
     failed: Option<Reason>,
+    /// What follows an answer that is not delivered.
+    next: Option<Next>,
 }
 
 impl Hooks {
+    /// Has the pipeline's own lane carry the call.
+    async fn carry(
+        &self,
+        session: &mut Session,
+        mut admitted: Admitted,
+        ctx: &mut Context,
+    ) -> Result<bool> {
+        receive::tell_to_go_on(session).await?;
+        let carried = own::send(&self.gate, session, &mut admitted).await;
+        ctx.exchange = Some(admitted.exchange);
+        match carried {
+            Ok(()) => Ok(true),
+            Err(reason) => {
+                ctx.failed = Some(reason);
+                Err(broke_off(reason))
+            }
+        }
+    }
+
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
         let trust = Trust::new(gate.rules().network.roots.id);
         Self { gate, trust }
@@ -69,6 +97,13 @@ impl ProxyHttp for Hooks {
                         ctx.exchange = Some(admitted.exchange);
                         ctx.failed = Some(reason);
                         return Err(stop(reason));
+                    }
+                    if admitted.exchange.runs_here() {
+                        let answered = here::answer(&self.gate, session, admitted).await;
+                        return answered.map(|()| true);
+                    }
+                    if own::takes(session, &admitted.outgoing) {
+                        return self.carry(session, admitted, ctx).await;
                     }
                     if let OutgoingBody::Whole(body) = &admitted.outgoing.body
                         && session.as_ref().retry_buffer_truncated()
@@ -102,24 +137,26 @@ impl ProxyHttp for Hooks {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let outgoing = ctx
-            .outgoing
-            .as_ref()
-            .ok_or_else(|| stop(Reason::Internal))?;
         ctx.body_sent = false;
         ctx.body_ended = false;
         ctx.rest = None;
-        if let Some(exchange) = &mut ctx.exchange {
-            exchange.restart();
+        let (Some(outgoing), Some(exchange)) = (&ctx.outgoing, &mut ctx.exchange) else {
+            return Err(stop(Reason::Internal));
+        };
+        match attempt(&self.gate, outgoing, exchange).await {
+            Ok(head) => write_outgoing(request, outgoing, head),
+            Err(reason) => {
+                ctx.failed = Some(reason);
+                Err(stop(reason))
+            }
         }
-        write_outgoing(request, outgoing)
     }
 
     async fn request_body_filter(
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         ctx: &mut Context,
     ) -> Result<()> {
         let Some(outgoing) = &ctx.outgoing else {
@@ -131,18 +168,26 @@ impl ProxyHttp for Hooks {
         match &outgoing.body {
             OutgoingBody::Whole(whole) => {
                 // What was checked is what is sent, whatever pieces Pingora replays it in.
-                *body = (!std::mem::replace(&mut ctx.body_sent, true)).then(|| whole.clone());
-                if let Some(whole) = body {
-                    exchange.request_whole(whole);
+                *body = None;
+                if !std::mem::replace(&mut ctx.body_sent, true) {
+                    match exchange.whole_piece(whole) {
+                        Ok(sent) => *body = Some(sent),
+                        Err(reason) => {
+                            ctx.failed = Some(reason);
+                            return Err(stop(reason).into_down());
+                        }
+                    }
                 }
             }
             OutgoingBody::Streamed | OutgoingBody::Absent => {
-                if let Some(chunk) = body
-                    && let Err(reason) = exchange.request_chunk(chunk)
-                {
-                    ctx.failed = Some(reason);
-                    // Any other failure here would have Pingora wait for an HTTP/2 upstream that waits for the rest.
-                    return Err(stop(reason).into_down());
+                let last = if end { Last::Yes } else { Last::No };
+                match exchange.request_piece(body.take(), last) {
+                    Ok(piece) => *body = piece,
+                    Err(reason) => {
+                        ctx.failed = Some(reason);
+                        // Any other failure here would have Pingora wait for an HTTP/2 upstream that waits for the rest.
+                        return Err(stop(reason).into_down());
+                    }
                 }
             }
         }
@@ -155,9 +200,20 @@ impl ProxyHttp for Hooks {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let Some(exchange) = &mut ctx.exchange else {
+        let (Some(exchange), Some(outgoing)) = (&mut ctx.exchange, &mut ctx.outgoing) else {
             return Err(stop(Reason::Internal));
         };
+        match settle(&self.gate, outgoing, response.status, &response.headers).await {
+            Ok(Next::Deliver) => {}
+            Ok(Next::Again) => {
+                ctx.next = Some(Next::Again);
+                return Err(once_more());
+            }
+            Err(reason) => {
+                ctx.failed = Some(reason);
+                return Err(stop(reason));
+            }
+        }
         let taken = std::mem::replace(
             response,
             ResponseHeader::build_no_case(response.status, None)?,
@@ -235,6 +291,28 @@ impl ProxyHttp for Hooks {
         Ok(ctx.rest.take())
     }
 
+    /// A request that is sent once more is sent; everything else is repeated as Pingora would: when it may be, and a pooled
+    /// connection turned out to be dead.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        if ctx.next.take() == Some(Next::Again) {
+            error.set_retry(true);
+        } else if !session.req_header().method.is_idempotent()
+            || session.as_ref().retry_buffer_truncated()
+        {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(client_reused);
+        }
+        error
+    }
+
     async fn fail_to_proxy(
         &self,
         session: &mut Session,
@@ -298,116 +376,5 @@ impl ProxyHttp for Hooks {
 
     fn request_summary(&self, _: &Session, _: &Context) -> String {
         String::new()
-    }
-}
-
-/// Replaces the whole head by the admitted one; only framing and connection fields stay Pingora's.
-fn write_outgoing(request: &mut RequestHeader, outgoing: &Outgoing) -> Result<()> {
-    let mut headers = outgoing.headers.clone();
-    for name in Outgoing::MANAGED {
-        headers.remove(&name);
-        if let Some(value) = request.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    let internal = |_| stop(Reason::Internal);
-    let authority = http::HeaderValue::from_str(&outgoing.upstream.origin.authority());
-    headers.insert(
-        header::HOST,
-        authority.map_err(|_cause| stop(Reason::Internal))?,
-    );
-    match &outgoing.body {
-        OutgoingBody::Whole(body) => {
-            headers.remove(header::TRANSFER_ENCODING);
-            headers.insert(header::CONTENT_LENGTH, body.len().into());
-        }
-        OutgoingBody::Absent | OutgoingBody::Streamed => {}
-    }
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.method = outgoing.method.clone();
-    parts.version = request.version;
-    parts.uri = outgoing.target.parse().map_err(internal)?;
-    parts.headers = headers;
-    *request = RequestHeader::from(parts);
-    Ok(())
-}
-
-/// An error that carries nothing but our reason.
-fn stop(reason: Reason) -> Box<Error> {
-    let mut error = Error::explain(ErrorType::Custom(reason.code()), "refused");
-    error.set_retry(false);
-    error
-}
-
-/// What a Pingora error means to the agent.
-fn reason_of(error: &Error) -> Reason {
-    use pingora::ErrorType as Kind;
-    let late = matches!(
-        error.etype(),
-        Kind::ConnectTimedout
-            | Kind::TLSHandshakeTimedout
-            | Kind::ReadTimedout
-            | Kind::WriteTimedout
-    );
-    let unreachable = matches!(
-        error.etype(),
-        Kind::ConnectRefused
-            | Kind::ConnectNoRoute
-            | Kind::ConnectError
-            | Kind::SocketError
-            | Kind::ConnectProxyFailure
-            | Kind::TLSHandshakeFailure
-            | Kind::InvalidCert
-            | Kind::HandshakeError
-            | Kind::TLSWantX509Lookup
-    );
-    match error.etype() {
-        Kind::Custom(code) => Reason::from_code(code).unwrap_or(Reason::Internal),
-        _ if late => Reason::UpstreamTimeout,
-        _ if unreachable => Reason::UpstreamUnreachable,
-        _ => match error.esource() {
-            ErrorSource::Upstream => Reason::UpstreamBroken,
-            ErrorSource::Downstream => Reason::MalformedRequest,
-            ErrorSource::Internal | ErrorSource::Unset => Reason::Internal,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(error: &Error, expect: Reason) {
-        assert_eq!(reason_of(error), expect, "{error}");
-    }
-
-    #[test]
-    fn p11_every_failure_has_a_reason() {
-        for kind in [
-            ErrorType::ConnectTimedout,
-            ErrorType::TLSHandshakeTimedout,
-            ErrorType::ReadTimedout,
-            ErrorType::WriteTimedout,
-        ] {
-            check(&Error::new_up(kind), Reason::UpstreamTimeout);
-        }
-        for kind in [
-            ErrorType::ConnectRefused,
-            ErrorType::ConnectNoRoute,
-            ErrorType::InvalidCert,
-            ErrorType::TLSHandshakeFailure,
-        ] {
-            check(&Error::new_up(kind), Reason::UpstreamUnreachable);
-        }
-        check(&Error::new_up(ErrorType::H2Error), Reason::UpstreamBroken);
-        check(
-            &Error::new_down(ErrorType::ReadError),
-            Reason::MalformedRequest,
-        );
-        check(&Error::new_in(ErrorType::InternalError), Reason::Internal);
-        check(&stop(Reason::ResponseUnsafe), Reason::ResponseUnsafe);
-        assert!(!stop(Reason::ResponseUnsafe).retry());
-        assert_eq!(Reason::UpstreamTimeout.status(), 504);
     }
 }

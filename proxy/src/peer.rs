@@ -66,11 +66,15 @@ pub(crate) fn peer(outgoing: &Outgoing, trust: &Trust) -> Result<HttpPeer, Reaso
         route,
         group,
         roots,
+        identity,
     } = &outgoing.upstream;
     // Pingora compares a pooled connection with this address before it is used again.
     let address = route.likely().ok_or(Reason::UpstreamUnreachable)?;
     let mut peer = reach(origin, address, *group, versions);
     peer.options.ca = trust.of(roots)?;
+    if let Some(identity) = identity {
+        peer.client_cert_key = Some(trust.certificate(identity)?);
+    }
     peer.options.custom_l4 = Some(Arc::new(Connector {
         route: route.clone(),
         versions,

@@ -1,30 +1,63 @@
 //! What upstream certificates must chain to, after a reload changed it. Pingora reads one file of roots when it starts;
 //! from the first change on, every new connection is given the roots in force. Nothing here widens: a set that cannot be
 //! read trusts nobody.
+//!
+//! And which certificate the gate itself shows, where a credential is one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use exeat_pipeline::Roots;
-use exeat_types::Reason;
+use exeat_pipeline::{ClientIdentity, Roots, held_certificate};
+use exeat_types::{Digest, Reason};
 use pingora::{
     protocols::tls::CaType,
-    utils::tls::{WrappedX509, parse_x509},
+    utils::tls::{CertKey, WrappedX509, parse_x509},
 };
 use rustls::{RootCertStore, pki_types::CertificateDer};
 
-/// The roots that Pingora started with, and those that came last.
+/// How many client certificates are kept in Pingora's form.
+const CERTIFICATES_MAX: usize = 64;
+
+/// The roots that Pingora started with, and those that came last; and the client certificates that upstreams are shown.
 pub(crate) struct Trust {
     started: u64,
     latest: Mutex<Option<(u64, Arc<CaType>)>>,
+    shown: Mutex<HashMap<Digest, Arc<CertKey>>>,
 }
 
 impl Trust {
     /// Begins with the set that lies in Pingora's file.
-    pub(crate) const fn new(started: u64) -> Self {
+    pub(crate) fn new(started: u64) -> Self {
         Self {
             started,
             latest: Mutex::new(None),
+            shown: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// A client certificate as Pingora takes it.
+    ///
+    /// # Errors
+    /// When its key is in a device, or it cannot be read: Pingora would end the process.
+    pub(crate) fn certificate(&self, identity: &ClientIdentity) -> Result<Arc<CertKey>, Reason> {
+        let id = identity.id();
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shown.get(&id) {
+            return Ok(Arc::clone(known));
+        }
+        let (chain, key) = held_certificate(identity).ok_or(Reason::Internal)?;
+        let reads = |der: &Vec<u8>| x509_parser::parse_x509_certificate(der).is_ok();
+        if chain.is_empty() || !chain.iter().all(reads) {
+            return Err(Reason::CredentialDead);
+        }
+        if shown.len() >= CERTIFICATES_MAX {
+            shown.clear();
+        }
+        let made = Arc::new(CertKey::new(chain, key));
+        shown.insert(id, Arc::clone(&made));
+        Ok(made)
     }
 
     /// What a peer is given for these roots; nothing when Pingora knows them already.

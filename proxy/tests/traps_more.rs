@@ -329,14 +329,14 @@ async fn p14_p15_no_log_line_shows_a_path_a_query_or_a_secret() {
 }
 
 #[test]
-fn p16_there_is_one_stack_of_cryptography() {
+fn p16_there_is_one_tls_stack() {
     let lock = include_str!("../../Cargo.lock");
     for stack in [
         "aws-lc-rs",
         "aws-lc-sys",
-        "openssl-sys",
         "boring-sys",
         "native-tls",
+        "tokio-openssl",
     ] {
         assert!(
             !lock.contains(&format!("name = \"{stack}\"")),

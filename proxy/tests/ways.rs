@@ -6,7 +6,7 @@ mod support;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use exeat_custody::{CredentialSpec, Custody, Kind, SecretRef, Shape};
+use exeat_custody::{CredentialSpec, Custody, Kind, Loaded, SecretRef, Shape};
 use exeat_pipeline::{Roots, UpstreamProxy};
 use exeat_types::{CredentialId, Host, Origin, Secret};
 use http::{Request, StatusCode};
@@ -151,7 +151,7 @@ async fn a_proxy_that_asks_is_given_its_own_credential_and_no_agent_sees_either_
             username: "gate".to_owned(),
         },
         origins: vec![origin(hop.address)],
-        secret: SecretRef::Env("NONE".to_owned()),
+        secret: Some(SecretRef::Env("NONE".to_owned())),
         shape: Shape::Auto,
     };
     let api = CredentialSpec {
@@ -161,9 +161,18 @@ async fn a_proxy_that_asks_is_given_its_own_credential_and_no_agent_sees_either_
         ..corporate.clone()
     };
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
-    let loaded = vec![(corporate, secret(CORPORATE), 1), (api, secret(CANARY), 1)];
+    let loaded = vec![
+        Loaded::new(corporate, secret(CORPORATE), 1),
+        Loaded::new(api, secret(CANARY), 1),
+    ];
     let agents = [agent("tester"), agent("other")];
-    let custody = Custody::build(loaded, &agents, &Secret::new(vec![3; 32])).unwrap();
+    let custody = Custody::build(
+        loaded,
+        &agents,
+        &Secret::new(vec![3; 32]),
+        rig.gate.rules().custody.live(),
+    )
+    .unwrap();
     rig.change(|rules| {
         rules.custody = Arc::new(custody);
         let proxy = rules.network.upstream_proxy.as_mut().unwrap();

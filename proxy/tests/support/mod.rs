@@ -10,6 +10,7 @@
 pub(crate) mod client;
 pub(crate) mod hello;
 pub(crate) mod hop;
+pub(crate) mod issuers;
 pub(crate) mod pages;
 pub(crate) mod raw;
 pub(crate) mod script;
@@ -18,6 +19,7 @@ pub(crate) mod upstream;
 pub(crate) mod world;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,9 +28,9 @@ use std::{
 
 use client::Client;
 use exeat_ca::Authority;
-use exeat_custody::token::TokenKey;
+use exeat_custody::{Live, token::TokenKey};
 use exeat_ledger::{Filter, Ledger, Receipt};
-use exeat_pipeline::{Gate, Parts, Rules, StageObserver};
+use exeat_pipeline::{Gate, Outbound, Parts, Rules, StageObserver};
 use exeat_proxy::{Door, Mode, Options, Proxy};
 use exeat_types::{Clock, Host, Regime, Seal, Secret};
 use tokio::{net::TcpListener, time::Instant};
@@ -122,17 +124,21 @@ impl Rig {
         let mut network = world::network(upstream.address, plain_upstream.address);
         let root = upstream_authority.root().certificate_der().to_vec();
         network.roots.certificates = [root].into();
+        let outbound = Outbound::new(Arc::clone(&clock), tokio::runtime::Handle::current());
         let gate = Gate::new(Parts {
             rules: Rules {
                 policy: Arc::new(world::policy(&world::ALL_TOOLS, world::RULES)),
-                custody: Arc::new(world::custody()),
+                custody: Arc::new(world::custody(&Live::new().unwrap())),
                 network,
+                unreachable: BTreeMap::new(),
             },
             ledger: ledger.clone(),
             clock,
             tokens: Arc::clone(&tokens),
             registry: registry.clone(),
             observer,
+            outbound,
+            keep: Arc::new(issuers::Memory::default()),
         })
         .unwrap();
         let proxy = Proxy::new(
@@ -237,6 +243,7 @@ impl Rig {
             policy: Arc::clone(&now.policy),
             custody: Arc::clone(&now.custody),
             network: now.network.clone(),
+            unreachable: now.unreachable.clone(),
         };
         change(&mut rules);
         self.gate.replace_rules(rules);

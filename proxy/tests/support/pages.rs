@@ -50,6 +50,43 @@ pub(crate) fn json(body: &str) -> Response<Body> {
     response
 }
 
+/// The access token of [`token`]; the refresh token ends in 2.
+pub(crate) const ACCESS: &str = "gho_CANARYminted01234567890123456789012345";
+pub(crate) const REFRESH: &str = "CANARY-minted-refresh/2";
+
+/// A token endpoint. It answers as the field `answer` of the form says; a refresh needs the refresh token that it gave.
+pub(crate) fn token(headers: &HeaderMap, form: &Bytes) -> Response<Body> {
+    let form = String::from_utf8_lossy(form).into_owned();
+    let refreshes = form.contains("grant_type=refresh_token");
+    if refreshes && !form.contains("refresh_token=CANARY-minted-refresh%2F2") {
+        return text(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#);
+    }
+    let answer = format!(
+        r#"{{"access_token":"{ACCESS}","expires_in":3600,"refresh_token":"{REFRESH}","note":"{ACCESS} {}"}}"#,
+        header(headers, "authorization")
+    );
+    match form.rsplit_once("answer=").map(|(_, kind)| kind) {
+        Some("form") => text(
+            StatusCode::OK,
+            &format!("access_token={ACCESS}&token_type=bearer"),
+        ),
+        Some("gzip") => {
+            let mut response = compressed("gzip", &answer);
+            response
+                .headers_mut()
+                .insert("content-type", "application/json".parse().unwrap());
+            response
+        }
+        Some("broken") => json(&answer.replace(r#","note""#, r#""note""#)),
+        Some("large") => json(&format!(
+            r#"{{"pad":"{}","x":{answer}}}"#,
+            "x".repeat(1 << 20)
+        )),
+        Some("page") => text(StatusCode::BAD_GATEWAY, "<!DOCTYPE html><p>no"),
+        _ => json(&answer),
+    }
+}
+
 /// The head of an answer with a body of this length.
 pub(crate) fn head_of(bytes: u64) -> Response<Body> {
     Response::builder()
@@ -462,4 +499,42 @@ pub(crate) fn deltas(authorization: &str) -> Response<Body> {
     let kind = "text/event-stream".parse().unwrap();
     response.headers_mut().insert("content-type", kind);
     response
+}
+
+/// `/wants-<n>` takes tokens that end in this number or a higher one, `/wants-nonce` a proof with a nonce,
+/// `/wants-scope` nothing that anybody has.
+pub(crate) fn wants(page: &str, headers: &HeaderMap) -> Response<Body> {
+    let authorization = header(headers, "authorization");
+    let number = authorization.rsplit('-').next().unwrap_or_default();
+    let number: u32 = number.parse().unwrap_or(0);
+    let refused = |status: StatusCode, challenge: &'static str| {
+        let mut response = text(status, &format!("you sent {authorization}"));
+        let challenge = http::HeaderValue::from_static(challenge);
+        response.headers_mut().insert("www-authenticate", challenge);
+        response
+    };
+    match page.trim_start_matches("/wants-") {
+        "scope" => refused(
+            StatusCode::FORBIDDEN,
+            "Bearer error=\"insufficient_scope\", scope=\"repo admin\"",
+        ),
+        "nonce" => {
+            let proof = header(headers, "dpop");
+            let claims = proof.split('.').nth(1).unwrap_or_default();
+            let claims =
+                base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims);
+            let claims = String::from_utf8(claims.unwrap_or_default()).unwrap_or_default();
+            if claims.contains("\"nonce\":\"n-1\"") {
+                return text(StatusCode::OK, "proven");
+            }
+            let mut response = refused(StatusCode::UNAUTHORIZED, "DPoP error=\"use_dpop_nonce\"");
+            let nonce = http::HeaderValue::from_static("n-1");
+            response.headers_mut().insert("dpop-nonce", nonce);
+            response
+        }
+        least if number >= least.parse().unwrap_or(u32::MAX) => {
+            text(StatusCode::OK, &format!("welcome {authorization}"))
+        }
+        _ => refused(StatusCode::UNAUTHORIZED, "Bearer error=\"invalid_token\""),
+    }
 }

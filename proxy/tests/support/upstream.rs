@@ -167,6 +167,8 @@ impl Upstream {
         }
         Ok(match path.as_str() {
             "/echo" => pages::reflect(&parts, &body),
+            "/token" => pages::token(&parts.headers, &body),
+            "/free/echo" => pages::reflect(&parts, &body),
             "/redirect" => pages::redirect(&authorization),
             "/error" => {
                 let bad = format!("bad token: {authorization}");
@@ -203,6 +205,7 @@ impl Upstream {
                 pages::text(StatusCode::OK, "late")
             }
             "/json" => pages::json(r#"{"user":{"email":"a@b","name":"n"},"id":1}"#),
+            page if page.starts_with("/wants-") => pages::wants(page, &parts.headers),
             _ => pages::text(StatusCode::OK, "hello"),
         })
     }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use exeat_ca::{Authority, Root};
-use exeat_custody::{CredentialSpec, Custody, Kind, MasterKey, SecretRef, Shape, SoftwareSigner};
+use exeat_custody::{
+    CredentialSpec, Custody, Kind, Live, Loaded, MasterKey, SecretRef, Shape, SoftwareSigner,
+};
 use exeat_ledger::{Devices, Ledger, Storage};
 use exeat_pipeline::Network;
 use exeat_policy::{Policy, Sources, World};
@@ -239,37 +241,42 @@ pub(crate) fn policy(tools: &[&str], rules: &str) -> Policy {
     .unwrap_or_else(|report| panic!("{report}"))
 }
 
-pub(crate) fn custody() -> Custody {
-    custody_of(CANARY, 1)
+pub(crate) fn custody(live: &Arc<Live>) -> Custody {
+    custody_of(live, CANARY, 1)
 }
 
 /// Custody with another secret of the one credential.
-pub(crate) fn custody_of(secret: &str, version: u32) -> Custody {
+pub(crate) fn custody_of(live: &Arc<Live>, secret: &str, version: u32) -> Custody {
     let spec = CredentialSpec {
         id: CredentialId::new("api").unwrap(),
         kind: Kind::Bearer,
         origins: vec![Origin::parse("https://api.test").unwrap()],
-        secret: SecretRef::Env("NONE".to_owned()),
+        secret: Some(SecretRef::Env("NONE".to_owned())),
         shape: Shape::Auto,
     };
-    let loaded = vec![(spec, Secret::new(secret.as_bytes().to_vec()), version)];
+    let loaded = vec![Loaded::new(
+        spec,
+        Secret::new(secret.as_bytes().to_vec()),
+        version,
+    )];
     Custody::build(
         loaded,
         &[agent("tester"), agent("other")],
         &Secret::new(vec![3; 32]),
+        live,
     )
     .unwrap()
 }
 
 /// Custody that has lost the credential.
-pub(crate) fn custody_without() -> Custody {
+pub(crate) fn custody_without(live: &Arc<Live>) -> Custody {
     let agents = [agent("tester"), agent("other")];
-    Custody::build(Vec::new(), &agents, &Secret::new(vec![3; 32])).unwrap()
+    Custody::build(Vec::new(), &agents, &Secret::new(vec![3; 32]), live).unwrap()
 }
 
 /// The placeholder of the tester.
 pub(crate) fn placeholder() -> String {
-    let custody = custody();
+    let custody = custody(&Live::new().unwrap());
     let placeholder = custody.placeholder(&agent("tester"), &CredentialId::new("api").unwrap());
     placeholder.unwrap().to_owned()
 }
