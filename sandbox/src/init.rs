@@ -36,7 +36,7 @@ use crate::{
     confine::confine,
     error::{path, system},
     filter, mounts,
-    order::pairs,
+    order::{Spread, pairs},
     privileges,
     setup::{code, report},
     start::{self, STARTED, STOPPED},
@@ -70,6 +70,8 @@ fn seal(control: &Channel) -> Result<Inside, Error> {
             .collect())
     };
     let (roots, hidden) = (paths()?, paths()?);
+    let (word, _) = control.receive()?;
+    let [word] = <[Vec<u8>; 1]>::try_from(word).map_err(|_count| Error::Protocol)?;
     let [workdir] = <[Vec<u8>; 1]>::try_from(workdir).map_err(|_count| Error::Protocol)?;
     let streams: [OwnedFd; 3] = streams.try_into().map_err(|_count| Error::Protocol)?;
     // SECURITY: a session of its own, so that no signal to a process group and no terminal reaches across.
@@ -80,7 +82,7 @@ fn seal(control: &Channel) -> Result<Inside, Error> {
     if let Some(terminal) = &terminal {
         ioctl_tiocsctty(terminal).map_err(system("take the terminal"))?;
     }
-    mounts::mount_proc()?;
+    mounts::mount_proc(Spread::from_word(&word)?)?;
     let workdir = Path::new(OsStr::from_bytes(&workdir));
     chdir(workdir).map_err(path("enter", workdir))?;
     privileges::drop_all()?;

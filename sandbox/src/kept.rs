@@ -188,10 +188,7 @@ pub(crate) fn reserved(access: &Access, roots: &Roots) -> Result<Vec<Reserve>, E
         places.extend(repository::reserved(&git, roots));
     }
     let missing = access.keep.iter().filter(|path| roots.contain(path));
-    places.extend(missing.map(|path| match path.extension() {
-        Some(_) => Reserve::File(path.clone(), ""),
-        None => Reserve::Folder(path.clone()),
-    }));
+    places.extend(missing.map(|path| Reserve::like(path)));
     if let Some(Ok(home)) = access.home.as_deref().map(fs::canonicalize) {
         places.extend(agents::cache_folders(&home).map(Reserve::Folder));
     }
@@ -210,6 +207,49 @@ pub(crate) fn reserved(access: &Access, roots: &Roots) -> Result<Vec<Reserve>, E
         places.extend(prompts.map(|path| Reserve::File(path, "")));
     }
     Ok(places)
+}
+
+impl Reserve {
+    /// A file where the name looks like one.
+    fn like(path: &Path) -> Self {
+        match path.extension() {
+            Some(_) => Self::File(path.to_owned(), ""),
+            None => Self::Folder(path.to_owned()),
+        }
+    }
+}
+
+/// What decides over a tool and lies where it may write: it shall not make it either.
+pub(crate) fn deciding_places(keep: &[PathBuf], write: &[PathBuf]) -> Vec<Reserve> {
+    let grants = write.iter().filter_map(|path| fs::canonicalize(path).ok());
+    let grants: Vec<PathBuf> = grants.collect();
+    let granted = |path: &&PathBuf| grants.iter().any(|grant| path.starts_with(grant));
+    keep.iter()
+        .filter(granted)
+        .map(|path| Reserve::like(path))
+        .collect()
+}
+
+/// How to keep what decides over a tool: its places in what was granted, and grants inside of such a place.
+pub(crate) fn deciding(keep: &[PathBuf], grants: &[PathBuf]) -> Kept {
+    let roots = Roots::find(&Access {
+        home: None,
+        project: PathBuf::from("/"),
+        write: grants.to_vec(),
+        keep: Vec::new(),
+    });
+    let mut kept = Kept::default();
+    for place in keep {
+        kept.add(place, &roots, LINKS_MAX);
+    }
+    let inside = |grant: &&PathBuf| keep.iter().any(|place| grant.starts_with(place));
+    kept.closed.extend(grants.iter().filter(inside).cloned());
+    // The temporary folder of a tool is its own.
+    let granted = |path: &PathBuf| grants.iter().any(|grant| path.starts_with(grant));
+    kept.pinned.retain(granted);
+    kept.closed.retain(granted);
+    kept.sort();
+    kept
 }
 
 /// Where a prompt of zsh keeps what every new shell runs first, in a folder of caches.
@@ -266,14 +306,18 @@ pub(crate) fn kept(access: &Access, roots: &Roots) -> Result<Kept, Error> {
     for place in &places {
         kept.add(place, roots, LINKS_MAX);
     }
-    for list in [&mut kept.pinned, &mut kept.closed] {
-        list.sort_by_key(|path| (path.components().count(), path.clone()));
-        list.dedup();
-    }
+    kept.sort();
     Ok(kept)
 }
 
 impl Kept {
+    fn sort(&mut self) {
+        for list in [&mut self.pinned, &mut self.closed] {
+            list.sort_by_key(|path| (path.components().count(), path.clone()));
+            list.dedup();
+        }
+    }
+
     /// Walks down from where the command may write. A folder on the way, or a link, could be moved aside, so it is pinned.
     fn add(&mut self, place: &Path, roots: &Roots, links: usize) {
         let Some((root, below)) = roots.outermost(place) else {

@@ -21,7 +21,8 @@ use crate::{
     error::{Error, path as at},
     hidden,
     kept::{Kept, kept},
-    order::Order,
+    narrow,
+    order::{Order, Spread},
     roots::Roots,
     system_roots,
     tree::{Tree, close, close_all, pin},
@@ -30,7 +31,7 @@ use crate::{
 const RUN: &str = "/run";
 /// A link to the former almost everywhere.
 const VAR_RUN: &str = "/var/run";
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// What covers a file: an empty one that cannot be written.
 pub(crate) const NO_FILE: &str = "/run/exeat/.nothing/file";
 /// What covers a folder.
@@ -75,12 +76,7 @@ pub(crate) fn build(order: &Order, sockets: &[PathBuf], uid: u32) -> Result<Wall
     for path in hidden.iter().filter(|path| !gone(path)) {
         cover(path)?;
     }
-    let is_socket = |path: &&PathBuf| {
-        fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
-    };
-    for path in sockets.iter().filter(is_socket) {
-        cover(path)?;
-    }
+    cover_sockets(sockets)?;
     for path in sockets_in_tmp(Path::new("/tmp"))? {
         cover(&path)?;
     }
@@ -103,13 +99,13 @@ pub(crate) fn build(order: &Order, sockets: &[PathBuf], uid: u32) -> Result<Wall
 
 /// Folders are covered by folders, everything else by files.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Folder,
     File,
 }
 
 impl Kind {
-    fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         if path.is_dir() {
             Self::Folder
         } else {
@@ -132,10 +128,13 @@ fn stand_in_run(root: &Path, kind: Kind) -> Result<(), Error> {
     }
 }
 
-/// Mounts the process namespace's own view, from inside it.
-pub(crate) fn mount_proc() -> Result<(), Error> {
+/// Mounts the process namespace's own view, from inside it. How many processes there can be is said while it is open.
+pub(crate) fn mount_proc(spread: Spread) -> Result<(), Error> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None).map_err(at("mount", "/proc"))?;
+    if spread == Spread::Bounded {
+        narrow::bound_processes()?;
+    }
     if !getuid().is_root() {
         // Covering any part of it would forbid the command to make process namespaces of its own.
         return Ok(());
@@ -150,8 +149,19 @@ pub(crate) fn mount_proc() -> Result<(), Error> {
     Ok(())
 }
 
+/// Hides those of these sockets that can be seen here.
+pub(crate) fn cover_sockets(sockets: &[PathBuf]) -> Result<(), Error> {
+    let is_socket = |path: &&PathBuf| {
+        fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+    };
+    sockets
+        .iter()
+        .filter(is_socket)
+        .try_for_each(|path| cover(path))
+}
+
 /// Hides one path behind an empty folder or an empty file.
-fn cover(path: &Path) -> Result<(), Error> {
+pub(crate) fn cover(path: &Path) -> Result<(), Error> {
     let kind = match fs::metadata(path) {
         Err(error) if is_nothing(&error) => return Ok(()),
         other => other.map_err(at("hide", path))?.file_type(),
@@ -222,7 +232,7 @@ fn links_in(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
 }
 
 /// The files that the caller wants inside, on a file system of their own that is closed afterwards.
-fn write_files(files: &[(PathBuf, Vec<u8>)]) -> Result<(), Error> {
+pub(crate) fn write_files(files: &[(PathBuf, Vec<u8>)]) -> Result<(), Error> {
     mount(
         "tmpfs",
         FILES,
@@ -240,14 +250,19 @@ fn write_files(files: &[(PathBuf, Vec<u8>)]) -> Result<(), Error> {
             return Err(Error::FileOutside { path: path.clone() });
         }
         file(path, content)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o444)).map_err(at("open", path))?;
+        let mode = if content.starts_with(b"#!") {
+            0o555
+        } else {
+            0o444
+        };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("open", path))?;
     }
     folder(Path::new(NO_FOLDER))?;
     file(Path::new(NO_FILE), &[])?;
     mount_remount(FILES, closed() | MountFlags::RDONLY, c"").map_err(at("close", FILES))
 }
 
-fn replace_resolv_conf(target: &Path) -> Result<(), Error> {
+pub(crate) fn replace_resolv_conf(target: &Path) -> Result<(), Error> {
     let ours = Path::new(FILES).join("resolv.conf");
     if target.starts_with(RUN) {
         // Where it pointed to is covered, so the file is put there again.

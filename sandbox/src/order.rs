@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{Error, channel::Channel, start::Access};
+use crate::{Error, Narrow, channel::Channel, start::Access};
 
 /// What stage one is told to run.
 pub(crate) struct Order {
@@ -16,6 +16,32 @@ pub(crate) struct Order {
     pub(crate) access: Access,
     pub(crate) workdir: PathBuf,
     pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
+    /// The sandbox of a tool, which sees nothing but this.
+    pub(crate) narrow: Option<Narrow>,
+}
+
+/// Whether the number of processes inside is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    Free,
+    Bounded,
+}
+
+impl Spread {
+    /// The word that crosses the control socket.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Bounded => "bounded",
+        }
+    }
+
+    /// Anything but a clear word is refused.
+    pub(crate) fn from_word(word: &[u8]) -> Result<Self, Error> {
+        let known = [Self::Free, Self::Bounded].into_iter();
+        let mut known = known.filter(|spread| spread.word().as_bytes() == word);
+        known.next().ok_or(Error::Protocol)
+    }
 }
 
 impl Order {
@@ -41,7 +67,21 @@ impl Order {
         )?;
         channel.send(&keep.iter().map(path).collect::<Vec<_>>(), &[])?;
         channel.send(&[path(&self.workdir)], &[])?;
-        channel.send(&self.files.iter().flat_map(file).collect::<Vec<_>>(), &[])
+        channel.send(&self.files.iter().flat_map(file).collect::<Vec<_>>(), &[])?;
+        channel.send(&[self.spread().word()], &[])?;
+        let narrow = self.narrow.clone().unwrap_or_default();
+        for paths in [&narrow.read, &narrow.write] {
+            channel.send(&paths.iter().map(path).collect::<Vec<_>>(), &[])?;
+        }
+        Ok(())
+    }
+
+    /// How far the command may spread: the word also says whether this is a tool.
+    pub(crate) const fn spread(&self) -> Spread {
+        match self.narrow {
+            Some(_) => Spread::Bounded,
+            None => Spread::Free,
+        }
     }
 
     pub(crate) fn receive(channel: &Channel) -> Result<Self, Error> {
@@ -66,6 +106,15 @@ impl Order {
             .into_iter()
             .map(|[path, content]| (text(path).into(), content))
             .collect();
+        let [word] = <[Vec<u8>; 1]>::try_from(list()?).map_err(|_count| Error::Protocol)?;
+        let paths = || -> Result<Vec<PathBuf>, Error> {
+            Ok(list()?.into_iter().map(|path| text(path).into()).collect())
+        };
+        let (read, write) = (paths()?, paths()?);
+        let narrow = match Spread::from_word(&word)? {
+            Spread::Free => None,
+            Spread::Bounded => Some(Narrow { read, write }),
+        };
         Ok(Self {
             argv,
             env,
@@ -73,6 +122,7 @@ impl Order {
             access,
             workdir: text(workdir).into(),
             files,
+            narrow,
         })
     }
 }

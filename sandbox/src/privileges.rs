@@ -2,7 +2,8 @@
 
 use rustix::{
     io::Errno,
-    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
+    mm::{MlockAllFlags, mlockall},
+    process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
         configure_capability_in_ambient_set, no_new_privs, remove_capability_from_bounding_set,
@@ -27,6 +28,24 @@ pub fn protect_process() -> Result<(), Error> {
         maximum: Some(0),
     };
     setrlimit(Resource::Core, none).map_err(system("forbid cores"))
+}
+
+/// Keeps the memory of this process out of swap, where the operating system lets it: with `CAP_IPC_LOCK`, or when the limit
+/// on locked memory is unlimited. Pages are locked as they are touched, so nothing grows by it. Says whether it is so.
+///
+/// # Errors
+/// When the kernel refuses what its limits allow.
+pub fn lock_memory() -> Result<bool, Error> {
+    let failed = || system("lock memory");
+    let sets = capabilities(None).map_err(failed())?;
+    let unlimited = getrlimit(Resource::Memlock).current.is_none();
+    // Under a limit, a process with locked memory is refused its next page.
+    if !unlimited && !sets.effective.contains(CapabilitySet::IPC_LOCK) {
+        return Ok(false);
+    }
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(all).map_err(failed())?;
+    Ok(true)
 }
 
 /// Makes the lent capabilities survive the next exec, which otherwise clears them for every user but root.

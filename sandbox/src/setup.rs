@@ -20,7 +20,7 @@ use crate::{
     Error, INIT, Listeners, between,
     channel::Channel,
     error::{path, system},
-    hidden, mounts,
+    hidden, mounts, narrow,
     order::Order,
     privileges,
     start::{FAILED, NOT_RUN, READY, STARTED},
@@ -78,7 +78,10 @@ fn prepare(channel: &Channel) -> Result<Option<Started>, Error> {
     channel.send(&[READY], &listeners.descriptors())?;
     drop(listeners);
     let order = Order::receive(channel)?;
-    let walls = mounts::build(&order, &sockets, uid)?;
+    let walls = match &order.narrow {
+        Some(narrow) => narrow::build(&order, narrow, &sockets)?,
+        None => mounts::build(&order, &sockets, uid)?,
+    };
     let terminal = Terminal::replace(&mut streams)?;
     let (init, control) = start_init()?;
     // Nothing of what follows needs a capability.
@@ -103,6 +106,7 @@ fn prepare(channel: &Channel) -> Result<Option<Started>, Error> {
         let paths = paths.iter().map(|path| path.as_os_str().as_bytes());
         control.send(&paths.collect::<Vec<_>>(), &[])?;
     }
+    control.send(&[order.spread().word()], &[])?;
     let (reply, _) = control.receive()?;
     channel.send(&reply, &[])?;
     let started = reply == [STARTED.as_bytes()];

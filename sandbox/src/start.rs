@@ -2,13 +2,13 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     net::Shutdown,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -17,7 +17,7 @@ use std::{
 use rustix::termios::isatty;
 
 use crate::{
-    Error, Listeners, SETUP,
+    Error, Listeners, Narrow, SETUP,
     channel::Channel,
     environment::APPENDED,
     error::{path, system},
@@ -25,6 +25,7 @@ use crate::{
     order::Order,
     reserve::{Reserved, make_missing},
     roots::Roots,
+    running::Running,
 };
 
 /// How long a stage may take for one step.
@@ -47,6 +48,26 @@ pub struct Plan {
     /// The program that calls [`crate::enter`]; `/proc/self/exe` is this one.
     pub exe: PathBuf,
     /// Where its input comes from and its output goes.
+    pub streams: Streams,
+}
+
+/// A tool to run: a command that an operator declared and an agent asked for.
+pub struct ToolPlan {
+    /// The command and its arguments.
+    pub argv: Vec<OsString>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Paths that shall be empty inside, whatever is granted: the gate's data folder.
+    pub hide: Vec<PathBuf>,
+    /// What it may see and change.
+    pub narrow: Narrow,
+    /// What decides over it and never changes, whatever is granted: configuration, rules, programs of tools.
+    pub keep: Vec<PathBuf>,
+    /// The working folder, as it is called inside.
+    pub workdir: PathBuf,
+    /// The program that calls [`crate::enter`]; `/proc/self/exe` is this one.
+    pub exe: PathBuf,
+    /// Where its input comes from and its output goes: no terminals.
     pub streams: Streams,
 }
 
@@ -140,28 +161,10 @@ impl Sandbox {
         if plan.argv.is_empty() {
             return Err(Error::NoCommand);
         }
-        let (channel, theirs) = Channel::pair()?;
-        channel.set_timeout(Some(STEP_TIMEOUT))?;
-        let mut command = Command::new(&plan.exe);
-        command
-            .arg(SETUP)
-            .env_clear()
-            .stdin(theirs)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        if !isatty(&plan.streams.stdin) {
-            // Signals from the keyboard reach the command by one way only: this process passes them on.
-            command.process_group(0);
-        }
-        let child = command.spawn().map_err(path("run", &plan.exe))?;
-        drop(command);
+        let mut stage = Stage::spawn(&plan.exe, &plan.streams)?;
         make_missing(&plan.access)?;
         let roots = Roots::find(&plan.access);
-        let stage = Stage {
-            child: Some(child),
-            channel: Arc::new(channel),
-            reserved: Reserved::hold(kept::reserved(&plan.access, &roots)?)?,
-        };
+        stage.reserved = Reserved::hold(kept::reserved(&plan.access, &roots)?)?;
         let Plan {
             argv,
             env,
@@ -171,12 +174,7 @@ impl Sandbox {
             exe: _,
             streams,
         } = plan;
-        let streams =
-            [&streams.stdin, &streams.stdout, &streams.stderr].map(|stream| stream.as_fd());
-        stage.channel.send::<&[u8]>(&[], &streams)?;
-        let (reply, descriptors) = stage.channel.receive()?;
-        expect(&reply, READY)?;
-        let listeners = Listeners::from_descriptors(descriptors)?;
+        let listeners = stage.take_listeners(&streams)?;
         let order = Order {
             argv,
             env,
@@ -184,6 +182,36 @@ impl Sandbox {
             access,
             workdir,
             files: Vec::new(),
+            narrow: None,
+        };
+        Ok((listeners, Prepared { stage, order }))
+    }
+
+    /// Makes the sandbox of a tool, which sees nothing of the filesystem but what was granted. Where nobody serves the
+    /// listeners, drop them: every connection inside is refused then. May block for a moment.
+    ///
+    /// # Errors
+    /// When there is no command, or the system refuses namespaces.
+    pub fn start_tool(plan: ToolPlan) -> Result<(Listeners, Prepared), Error> {
+        if plan.argv.is_empty() {
+            return Err(Error::NoCommand);
+        }
+        let mut stage = Stage::spawn(&plan.exe, &plan.streams)?;
+        stage.reserved = Reserved::hold(kept::deciding_places(&plan.keep, &plan.narrow.write))?;
+        let listeners = stage.take_listeners(&plan.streams)?;
+        let order = Order {
+            argv: plan.argv,
+            env: plan.env,
+            hide: plan.hide,
+            access: Access {
+                home: None,
+                project: PathBuf::from("/"),
+                write: Vec::new(),
+                keep: plan.keep,
+            },
+            workdir: plan.workdir,
+            files: Vec::new(),
+            narrow: Some(plan.narrow),
         };
         Ok((listeners, Prepared { stage, order }))
     }
@@ -236,50 +264,46 @@ fn appended(env: &[(OsString, OsString)], name: &OsStr, value: OsString) -> OsSt
     }
 }
 
-/// A command that runs in its sandbox. Dropping it kills everything inside.
-pub struct Running(Stage);
-
-impl Running {
-    /// A way to pass signals on while another thread waits.
-    pub fn signals(&self) -> Signals {
-        Signals(Arc::clone(&self.0.channel))
-    }
-
-    /// Waits for the command to end: its exit status, or 128 and the number of the signal that ended it. Blocks.
-    ///
-    /// # Errors
-    /// When the sandbox itself cannot be waited for, or somebody killed it.
-    pub fn wait(mut self) -> Result<i32, Error> {
-        let mut child = self.0.child.take().ok_or(Error::Gone)?;
-        let status = child.wait().map_err(system("wait for the sandbox"))?;
-        status.code().ok_or(Error::Gone)
-    }
-}
-
-/// Passes signals on to a command.
-#[derive(Clone)]
-pub struct Signals(Arc<Channel>);
-
-impl Signals {
-    /// Sends one signal; that the command has ended is no error.
-    ///
-    /// # Errors
-    /// When the control socket fails otherwise.
-    pub fn send(&self, signal: Signal) -> Result<(), Error> {
-        match self.0.stream().write_all(&[signal.number()]) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(system("pass a signal on")),
-        }
-    }
-}
-
 /// Stage one and the way to talk to it.
-struct Stage {
-    child: Option<Child>,
-    channel: Arc<Channel>,
+pub(crate) struct Stage {
+    pub(crate) child: Option<Child>,
+    pub(crate) channel: Arc<Channel>,
     /// Given back once the sandbox has ended.
-    #[expect(dead_code, reason = "it is held, not read")]
     reserved: Reserved,
+}
+
+impl Stage {
+    /// Starts stage one.
+    fn spawn(exe: &Path, streams: &Streams) -> Result<Self, Error> {
+        let (channel, theirs) = Channel::pair()?;
+        channel.set_timeout(Some(STEP_TIMEOUT))?;
+        let mut command = Command::new(exe);
+        command
+            .arg(SETUP)
+            .env_clear()
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if !isatty(&streams.stdin) {
+            // Signals from the keyboard reach the command by one way only: this process passes them on.
+            command.process_group(0);
+        }
+        let child = command.spawn().map_err(path("run", exe))?;
+        Ok(Self {
+            child: Some(child),
+            channel: Arc::new(channel),
+            reserved: Reserved::hold(Vec::new())?,
+        })
+    }
+
+    /// Hands the streams over, and takes the listeners that were made inside.
+    fn take_listeners(&self, streams: &Streams) -> Result<Listeners, Error> {
+        let all = [&streams.stdin, &streams.stdout, &streams.stderr].map(|stream| stream.as_fd());
+        self.channel.send::<&[u8]>(&[], &all)?;
+        let (reply, descriptors) = self.channel.receive()?;
+        expect(&reply, READY)?;
+        Listeners::from_descriptors(descriptors)
+    }
 }
 
 impl Drop for Stage {

@@ -2,7 +2,7 @@
 //! mean something else.
 
 use std::{
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -29,6 +29,11 @@ impl Tree {
         open_tree(CWD, path, flags)
             .map(Self)
             .map_err(at("copy the mounts of", path))
+    }
+
+    /// The copy, to change it before it is mounted.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Mounts the copy at a path.

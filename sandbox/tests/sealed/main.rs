@@ -16,6 +16,7 @@ mod kernel;
 mod outside;
 mod probe;
 mod terminal;
+mod tool;
 
 use std::{
     fs,
@@ -111,7 +112,8 @@ fn run_tests(words: &[&str]) -> ExitCode {
         .iter()
         .chain(&ends::TESTS)
         .chain(&filesystem::TESTS)
-        .chain(&kernel::TESTS);
+        .chain(&kernel::TESTS)
+        .chain(&tool::TESTS);
     for (name, test) in tests.copied() {
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
