@@ -1,4 +1,5 @@
-//! Asks for the passphrase over the master key: `EXEAT_PASSPHRASE`, or a terminal.
+//! Asks for the passphrase over the master key: `EXEAT_PASSPHRASE` (`EXEAT_NEW_PASSPHRASE` for the next one), or a
+//! terminal.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -17,6 +18,8 @@ pub(crate) enum Age {
     New,
     /// It was made up before.
     Known,
+    /// It takes the place of one that was made up before.
+    Next,
 }
 
 /// Reads the passphrase; a new one is asked for twice.
@@ -24,15 +27,19 @@ pub(crate) enum Age {
 /// # Errors
 /// When there is neither variable nor terminal, or the two answers differ.
 pub(crate) fn read(age: Age) -> anyhow::Result<Secret> {
-    if let Some(given) = env::variable("EXEAT_PASSPHRASE") {
+    let name = match age {
+        Age::New | Age::Known => "EXEAT_PASSPHRASE",
+        Age::Next => "EXEAT_NEW_PASSPHRASE",
+    };
+    if let Some(given) = env::variable(name) {
         return Ok(Secret::new(given.into_vec()));
     }
     if !io::stdin().is_terminal() {
-        bail!("the passphrase is asked for at a terminal; without one, set EXEAT_PASSPHRASE");
+        bail!("the passphrase is asked for at a terminal; without one, set {name}");
     }
-    if age == Age::New {
-        ui::read_new_secret("new passphrase").context("cannot read the passphrase")
-    } else {
-        ui::read_secret("passphrase").context("cannot read the passphrase")
-    }
+    let read = match age {
+        Age::New | Age::Next => ui::read_new_secret("new passphrase"),
+        Age::Known => ui::read_secret("passphrase"),
+    };
+    read.context("cannot read the passphrase")
 }

@@ -1,7 +1,11 @@
 //! What can be asked of the program. The help texts teach: each command says what it is for and shows one use.
 
+mod bridge;
+mod connect;
 mod doctor;
 mod gateway;
+mod keys;
+mod preset;
 mod receipts;
 mod rules;
 mod run;
@@ -14,8 +18,12 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use exeat_types::AgentId;
 
+pub(crate) use bridge::{Bridge, Bridged};
+pub(crate) use connect::{Connect, Connection, Disconnect};
 pub(crate) use doctor::Doctor;
 pub(crate) use gateway::Gateway;
+pub(crate) use keys::{Form, Master, Signer};
+pub(crate) use preset::Preset;
 pub(crate) use receipts::{Filter, Receipt, Verify};
 pub(crate) use rules::{Import, Policy, Tool, Why};
 pub(crate) use run::Run;
@@ -131,9 +139,33 @@ Exit status 0 when the request would be let through, 1 when not.")]
     /// The rules in force, and tests of them
     #[command(subcommand)]
     Policy(Policy),
+    /// What is known of providers: credential, tools and rules, ready to use
+    #[command(subcommand)]
+    Preset(Preset),
     /// Secrets sealed in custody; their values never come out again
     #[command(subcommand)]
     Secret(Secret),
+    /// Keys that sign, and never leave their place
+    #[command(subcommand)]
+    Signer(Signer),
+    /// The key over all sealed secrets: where it is kept, and moving it
+    #[command(subcommand)]
+    Master(Master),
+    /// Have a person grant a credential, in a browser or by a code typed on any device
+    #[command(after_help = "\
+Example:
+  exeat connect linear
+  exeat connect linear --scope issues:write --no-browser
+
+The browser comes back to this machine; from another one, forward the port first, or use
+`grant = \"device\"`.")]
+    Connect(Connect),
+    /// Give back what was granted: its issuer is told, and it is forgotten here
+    #[command(after_help = "Example:\n  exeat disconnect linear")]
+    Disconnect(Disconnect),
+    /// What persons have granted; never a token
+    #[command(subcommand)]
+    Connection(Connection),
     /// The local certificate authority of `exeat serve`
     #[command(subcommand)]
     Ca(Ca),
@@ -152,6 +184,9 @@ Exit status 0 when the request would be let through, 1 when not.")]
     /// Tokens by which agents outside a sandbox say who they are
     #[command(subcommand)]
     Token(Token),
+    /// What git calls inside a sandbox to have commits signed
+    #[command(subcommand, hide = true)]
+    Bridge(Bridge),
     /// Completions for a shell
     #[command(
         after_help = "Example:\n  exeat completions bash > ~/.local/share/bash-completion/completions/exeat"

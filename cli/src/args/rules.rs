@@ -77,6 +77,7 @@ pub(crate) enum Policy {
     #[command(after_help = "\
 Example:
   exeat policy test cases.toml
+  exeat policy test --preset github
 
 A case:
   [[case]]
@@ -86,7 +87,10 @@ A case:
   expect = \"allow\"     # allow, deny, prompt, tool-unknown or arguments-invalid")]
     Test {
         /// Files of cases
-        #[arg(required = true)]
+        #[arg(required_unless_present = "preset")]
         files: Vec<PathBuf>,
+        /// The cases of a preset, tried without your configuration; repeatable, `all` is every one
+        #[arg(long, value_name = "NAME", conflicts_with = "files")]
+        preset: Vec<String>,
     },
 }

@@ -1,6 +1,6 @@
 //! `exeat check`: configuration, tools and rules in one report.
 
-use exeat_policy::Policy;
+use exeat_policy::{Policy, Tool};
 use exeat_types::Report;
 use serde_json::json;
 
@@ -14,6 +14,8 @@ pub(super) fn check(place: &Place) -> anyhow::Result<Ending> {
     match load(place) {
         Ok((settings, policy)) => {
             let tools = policy.tools().count();
+            let mut warnings = settings.network.warnings();
+            warnings.extend(policy.tools().filter_map(missing));
             let facts = json!({
                 "ok": true,
                 "problems": [],
@@ -22,10 +24,10 @@ pub(super) fn check(place: &Place) -> anyhow::Result<Ending> {
                 "credentials": settings.credentials.len(),
                 "tools": tools,
                 "policy": policy.digest(),
-                "warnings": settings.network.warnings(),
+                "warnings": warnings,
             });
             if place.output == Output::Text {
-                for warning in settings.network.warnings() {
+                for warning in &warnings {
                     ui::say(format_args!("warning: {warning}"));
                 }
             }
@@ -57,6 +59,13 @@ pub(super) fn check(place: &Place) -> anyhow::Result<Ending> {
             _ => Err(error),
         },
     }
+}
+
+/// What is to be said of a tool whose program is not there.
+fn missing(tool: &Tool) -> Option<String> {
+    let program = tool.runs().filter(|program| !program.is_file())?;
+    let (name, program) = (&tool.name, program.display());
+    Some(format!("`{name}` runs `{program}`, which is not there"))
 }
 
 /// Settings and the policy they name. Problems of both are told at once where both can be read.

@@ -1,16 +1,21 @@
 //! What each command does with its arguments: read files or ask the gate, and print. Nothing here decides about a call.
 
+mod bridge;
 mod ca;
 mod cases;
 mod check;
+mod connect;
 mod doctor;
 mod gateway;
 mod init;
+mod master;
 mod policy;
+mod preset;
 mod receipt;
 mod run;
 mod secret;
 mod serve;
+mod signer;
 mod token;
 mod tool;
 mod upgrade;
@@ -57,12 +62,19 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Why(order) => why::why(&place, &order),
         Command::Tool(order) => tool::tool(&place, order),
         Command::Policy(order) => policy::policy(&place, order),
+        Command::Preset(order) => preset::preset(&place, order),
         Command::Secret(order) => secret::secret(&place, order),
+        Command::Signer(order) => signer::signer(&place, order),
+        Command::Master(order) => master::master(&place, &order),
+        Command::Connect(order) => connect::connect(&place, &order),
+        Command::Disconnect(order) => connect::disconnect(&place, &order),
+        Command::Connection(order) => connect::connection(&place, &order),
         Command::Ca(order) => ca::ca(&place, &order),
         Command::Gateway(order) => gateway::gateway(&place, &order),
         Command::Receipt(order) => receipt::receipt(&place, order),
         Command::Tail { agent } => receipt::tail(&place, agent),
         Command::Token(order) => token::token(&place, order),
+        Command::Bridge(order) => bridge::bridge(order),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "exeat", &mut script);

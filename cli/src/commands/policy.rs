@@ -45,6 +45,6 @@ pub(super) fn policy(place: &Place, order: Policy) -> anyhow::Result<Ending> {
             place.print(&shown, || text.trim_end().to_owned())?;
             Ok(Ending::Done)
         }
-        Policy::Test { files } => super::cases::test(place, &files),
+        Policy::Test { files, preset } => super::cases::test(place, &files, &preset),
     }
 }

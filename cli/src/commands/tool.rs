@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use exeat_policy::{
-    BodyNeed, HiddenText, Markers, Slot, Tool as Declared,
+    BodyNeed, HiddenText, Markers, MintedAt, Mints, Tool as Declared,
     openapi::{self, Imported, Options},
 };
 use exeat_types::{Source, did_you_mean};
@@ -74,7 +74,7 @@ fn facts(tool: &Declared) -> Value {
         "path": tool.template,
         "encoded-slash": tool.encoded_slash,
         "credential": tool.credential,
-        "slots": tool.slots.iter().map(slot).collect::<Vec<_>>(),
+        "slots": tool.slots.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "remove": tool.response.remove,
         "bytes-max": tool.response.bytes_max,
         "pii": tool.response.pii.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
@@ -84,20 +84,14 @@ fn facts(tool: &Declared) -> Value {
         },
         "markers": tool.response.markers == Markers::Flag,
         "deltas": tool.response.deltas,
+        "mints": minted(&tool.response.mints),
         "ranges": tool.ranges,
+        "runs": tool.runs(),
         "body-max": match tool.body_need {
             BodyNeed::Whole { bytes_max } => Some(bytes_max),
             BodyNeed::Streamed => None,
         },
     })
-}
-
-fn slot(slot: &Slot) -> String {
-    match slot {
-        Slot::Header(name) => format!("header:{name}"),
-        Slot::Query(name) => format!("query:{name}"),
-        Slot::Body(pointer) => format!("body:{pointer}"),
-    }
 }
 
 /// What is done to responses besides taking out members and secrets, if anything is.
@@ -120,7 +114,23 @@ fn cleaning(tool: &Declared) -> Option<String> {
     if !rules.deltas.is_empty() {
         done.push(format!("texts read at {}", rules.deltas.join(", ")));
     }
+    done.extend(minted(&rules.mints).map(|what| format!("tokens become placeholders ({what})")));
     (!done.is_empty()).then(|| done.join("; "))
+}
+
+/// Which tokens of responses become placeholders, if any do.
+fn minted(mints: &Mints) -> Option<String> {
+    match mints {
+        Mints::Nothing => None,
+        Mints::Form { form, .. } => Some(form.name().to_owned()),
+        Mints::Places(places) => {
+            let places = places.iter().map(|place| match &place.at {
+                MintedAt::Header(name) => format!("header:{name}"),
+                MintedAt::Pointer(pointer) => pointer.clone(),
+            });
+            Some(places.collect::<Vec<_>>().join(", "))
+        }
+    }
 }
 
 fn shown(tool: &Declared) -> String {
@@ -129,6 +139,10 @@ fn shown(tool: &Declared) -> String {
         format!("  {}", tool.description),
         format!("  {} {}{}", tool.method, tool.origin, tool.template),
     ];
+    lines.extend(
+        tool.runs()
+            .map(|program| format!("  runs: {}", program.display())),
+    );
     if let Some(credential) = &tool.credential {
         lines.push(format!("  credential: {credential}"));
     }

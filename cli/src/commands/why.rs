@@ -130,6 +130,10 @@ impl Verdict {
             because,
         };
         if seen.tool.is_none() {
+            // Tools share the path, and none of them takes what the body asks for.
+            if let Some(wrong) = seen.violations.first() {
+                return refused(Reason::ToolUnknown, wrong.problem.clone());
+            }
             let because = match (seen.host_known, seen.path_known) {
                 (false, _) => format!("no tool names the origin {origin}"),
                 (true, true) => "a tool has this path, but with another method".to_owned(),

@@ -1,8 +1,11 @@
 //! Answers the gate's socket. Everything here is an operator's request; nothing here decides about a call. `desk/reload.rs`
 //! reads everything again, `desk/receipts.rs` shows receipts.
 
+mod connect;
+mod landing;
 mod receipts;
 mod reload;
+mod signers;
 
 use std::{
     fs::File,
@@ -13,16 +16,18 @@ use std::{
 };
 
 use async_trait::async_trait;
+use exeat_custody::Vault;
 use exeat_ledger::{Change, Record, TokenChange};
 use exeat_pipeline::Gate;
-use exeat_types::{AgentId, CallId, Secret, Timestamp};
+use exeat_types::{AgentId, CallId, CredentialId, Secret, Timestamp};
 use serde_json::Value;
 use tokio::sync::{RwLock, RwLockReadGuard, watch};
 
-use super::{replace::Replacing, sandboxes::Sandboxes, state::State};
+use super::{notes::PLACE, replace::Replacing, sandboxes::Sandboxes, state::State};
 use crate::socket::{
-    Answer, Attach, Attached, Attachment, Exported, Failure, Handed, Lines, PolicyShown,
-    ReceiptFilter, SecretEntry, SelfTest, Status, TokenMade, TokenOrder, Upgraded,
+    Answer, Attach, Attached, Attachment, ConnectionEntry, ConnectionQuery, DisconnectOrder,
+    Exported, Failure, Handed, Lines, PolicyShown, ReceiptFilter, SecretEntry, SelfTest,
+    SignerEntry, Status, TokenMade, TokenOrder, Upgraded,
 };
 
 /// The parts that exist only while a gate serves.
@@ -92,19 +97,33 @@ impl Desk {
         Ok(standing)
     }
 
-    fn entry(&self, name: &str) -> Option<SecretEntry> {
-        self.entries().into_iter().find(|entry| entry.name == name)
+    async fn entry(&self, name: &str) -> Result<Option<SecretEntry>, Failure> {
+        let entries = self.entries().await?;
+        Ok(entries.into_iter().find(|entry| entry.name == name))
     }
 
-    fn entries(&self) -> Vec<SecretEntry> {
-        let list = self.state.vault().list();
-        list.into_iter()
+    async fn entries(&self) -> Result<Vec<SecretEntry>, Failure> {
+        let list = self.in_vault(|vault| Ok(vault.list())).await?;
+        Ok(list
+            .into_iter()
+            .filter(|entry| !entry.name.starts_with(PLACE))
             .map(|entry| SecretEntry {
                 name: entry.name,
                 version: entry.version,
                 created: entry.created,
             })
-            .collect()
+            .collect())
+    }
+
+    /// Uses the vault on a thread that may wait for it, and for the disk.
+    async fn in_vault<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Vault) -> Result<T, exeat_custody::Error> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let state = Arc::clone(&self.state);
+        let acted = tokio::task::spawn_blocking(move || act(&mut state.vault()));
+        let acted = acted.await.map_err(anyhow::Error::new)?;
+        Ok(acted.map_err(anyhow::Error::new)?)
     }
 }
 
@@ -153,6 +172,23 @@ impl Answer for Desk {
         // A rotation that could not clear up behind itself has happened all the same.
         self.state.renew_root()?;
         Ok(rotated?.current().certificate_pem())
+    }
+
+    async fn connect(
+        &self,
+        credential: CredentialId,
+        scopes: Vec<String>,
+        lines: Lines,
+    ) -> Result<(), Failure> {
+        self.connected(credential, scopes, &lines).await
+    }
+
+    async fn disconnect(&self, order: DisconnectOrder) -> Result<ConnectionEntry, Failure> {
+        self.disconnected(order).await
+    }
+
+    async fn connections(&self, query: ConnectionQuery) -> Result<Vec<ConnectionEntry>, Failure> {
+        self.connected_all(query).await
     }
 
     async fn policy_show(&self) -> Result<PolicyShown, Failure> {
@@ -214,7 +250,7 @@ impl Answer for Desk {
     }
 
     async fn secret_list(&self) -> Result<Vec<SecretEntry>, Failure> {
-        Ok(self.entries())
+        self.entries().await
     }
 
     async fn secret_remove(&self, name: String) -> Result<SecretEntry, Failure> {
@@ -223,12 +259,11 @@ impl Answer for Desk {
             Failure::new(format!("there is no secret `{name}`"))
                 .help("`exeat secret list` shows them")
         };
-        let entry = self.entry(&name).ok_or_else(absent)?;
+        let entry = self.entry(&name).await?.ok_or_else(absent)?;
         let now = self.state.clock().now();
-        self.state
-            .vault()
-            .remove(&name, now)
-            .map_err(anyhow::Error::new)?;
+        let removed = name.clone();
+        self.in_vault(move |vault| vault.remove(&removed, now))
+            .await?;
         self.secret_changed(&name, entry.version, Change::Revoked)
             .await?;
         Ok(entry)
@@ -236,12 +271,15 @@ impl Answer for Desk {
 
     async fn secret_set(&self, name: String, secret: Secret) -> Result<SecretEntry, Failure> {
         let _turn = self.turn().await?;
+        if name.starts_with(PLACE) {
+            return Err(Failure::new(format!(
+                "names that begin with `{PLACE}` are the gate's own"
+            )));
+        }
         let now = self.state.clock().now();
-        let version = self
-            .state
-            .vault()
-            .set(&name, &secret, now)
-            .map_err(anyhow::Error::new)?;
+        let kept = name.clone();
+        let set = self.in_vault(move |vault| vault.set(&kept, &secret, now));
+        let version = set.await?;
         let change = if version > 1 {
             Change::Rotated
         } else {
@@ -249,6 +287,7 @@ impl Answer for Desk {
         };
         self.secret_changed(&name, version, change).await?;
         self.entry(&name)
+            .await?
             .ok_or_else(|| Failure::new("the secret was removed at once by somebody else"))
     }
 
@@ -265,6 +304,21 @@ impl Answer for Desk {
         let durable = self.state.ledger().append(&record);
         let written = durable.done().await.map_err(anyhow::Error::new);
         Ok(written.map(|_| ())?)
+    }
+
+    async fn signers(&self) -> Result<Vec<SignerEntry>, Failure> {
+        let state = Arc::clone(&self.state);
+        let listed = tokio::task::spawn_blocking(move || signers::list(&state));
+        listed.await.map_err(anyhow::Error::new)?
+    }
+
+    async fn signer_create(&self, name: String, algorithm: String) -> Result<SignerEntry, Failure> {
+        let _turn = self.turn().await?;
+        let state = Arc::clone(&self.state);
+        let made = tokio::task::spawn_blocking(move || signers::create(&state, &name, &algorithm));
+        let made = made.await.map_err(anyhow::Error::new)??;
+        self.reload().await;
+        Ok(made)
     }
 
     async fn tail(&self, agent: Option<AgentId>, lines: Lines) -> Result<(), Failure> {
@@ -334,10 +388,8 @@ impl Answer for Desk {
         if *standing == Standing::Replaced {
             return Err(replaced());
         }
-        let upgraded = running
-            .replacing
-            .replace(program, &self.state, running.sandboxes.roll())
-            .await?;
+        let (gate, roll) = ((&running.gate, &self.state), running.sandboxes.roll());
+        let upgraded = running.replacing.replace(program, gate, roll).await?;
         *standing = Standing::Replaced;
         Ok(upgraded)
     }

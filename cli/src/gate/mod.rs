@@ -6,14 +6,22 @@
 
 mod desk;
 mod doors;
+mod master;
+mod notes;
 mod observation;
+mod places;
+mod program_walls;
+mod programs;
 mod replace;
 mod roll;
 mod rules;
 mod sandboxes;
+mod signers;
 mod sockets;
 mod state;
 mod stores;
+mod tool_network;
+mod turns;
 
 use std::{
     os::fd::OwnedFd,
@@ -39,10 +47,12 @@ use crate::{
     watch as files,
 };
 use desk::{Desk, Running};
-use doors::Bound;
+use places::{Places, bind};
+use programs::Programs;
 use replace::{Before, Heritage, Lock, Replacing};
 use sandboxes::{Restored, Sandboxes};
 
+pub(crate) use master::Places as MasterPlaces;
 pub(crate) use state::State;
 pub(crate) use stores::Stores;
 
@@ -89,6 +99,14 @@ const IDLE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When something cannot be opened, bound or read; nothing was served then.
 pub(crate) fn serve(start: Start) -> anyhow::Result<()> {
+    match exeat_sandbox::lock_memory() {
+        Ok(true) => {}
+        Ok(false) => tracing::debug!("the memory of this process may be written to swap"),
+        Err(error) => tracing::warn!(
+            problem = %error,
+            "the memory of this process may be written to swap"
+        ),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -161,36 +179,6 @@ async fn opened(
     }
 }
 
-/// Every socket the gate listens on.
-struct Places {
-    metrics: Option<std::net::TcpListener>,
-    bound: Bound,
-    admin: std::os::unix::net::UnixListener,
-}
-
-/// Binds what no gate before this one has handed over.
-fn bind(settings: &Settings, state: &State, kept: &mut Kept) -> anyhow::Result<Places> {
-    let metrics = settings.metrics.map(|address| {
-        let bound = kept.socket(&format!("metrics {address}"), || {
-            telemetry::bind_metrics(address)
-        });
-        bound.with_context(|| format!("cannot serve metrics on `{address}`"))
-    });
-    let metrics = metrics.transpose()?;
-    let bound = doors::bind(settings, state, kept)?;
-    let mut ports = bound.ports();
-    if let Some(metrics) = &metrics {
-        ports.insert(metrics.local_addr()?.port());
-    }
-    state.own_ports(ports);
-    let admin = kept.socket("admin", || socket::bind(state.folder()));
-    Ok(Places {
-        metrics,
-        bound,
-        admin: admin.context("binding the gate's socket")?,
-    })
-}
-
 /// What does the work.
 struct Works {
     state: Arc<State>,
@@ -212,6 +200,8 @@ impl Works {
             tokens: state.tokens(),
             registry: registry.clone(),
             observer: None,
+            outbound: Arc::clone(state.outbound()),
+            keep: state.notes(),
         })?;
         let proxy = Proxy::new(
             Arc::clone(&gate),
@@ -227,6 +217,8 @@ impl Works {
             tasks.clone(),
             life,
         );
+        let programs = Programs::new(sandboxes.clone());
+        gate.runs_with(Arc::new(programs));
         Ok(Self {
             state: Arc::clone(state),
             gate,

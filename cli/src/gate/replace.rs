@@ -13,12 +13,16 @@ use std::{
     },
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use exeat_ledger::{Kind, Record, Upgrade};
+use exeat_pipeline::{Gate, Stilled};
 use exeat_proxy::Proxy;
 use exeat_types::{CallId, limits};
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 use tokio_util::task::TaskTracker;
 
 use super::{desk::Desk, roll::Roll, state::State};
@@ -127,7 +131,7 @@ impl Replacing {
     pub(crate) async fn replace(
         &self,
         program: PathBuf,
-        state: &Arc<State>,
+        (gate, state): (&Arc<Gate>, &Arc<State>),
         roll: &Arc<Roll>,
     ) -> Result<Upgraded, Failure> {
         if let Some(pid) = self.before.pid() {
@@ -138,6 +142,7 @@ impl Replacing {
         let (terms, lock) = (self.terms.clone(), Arc::clone(&self.lock));
         let sockets = Arc::clone(&self.sockets);
         let (from, rolled) = (Arc::clone(state), Arc::clone(roll));
+        let gate = Arc::clone(gate);
         let giving = tokio::task::spawn_blocking(move || {
             let program = upgrade::absolute(&program)?;
             let mut lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,6 +153,7 @@ impl Replacing {
                 ledger: from.ledger(),
                 clock: &**from.clock(),
                 sockets: &sockets,
+                issuers: &|| still(&gate),
                 sandboxes: &|| rolled.moved(&from),
             })?;
             // The other process holds the folder by its own copy; this one must not keep it taken.
@@ -171,6 +177,13 @@ impl Replacing {
             waited_ms: u64::try_from(stood.as_millis()).unwrap_or(u64::MAX),
         })
     }
+}
+
+/// Waits until nobody asks an issuer, and has nobody ask. Blocks.
+fn still(gate: &Gate) -> anyhow::Result<Stilled> {
+    let waiting = async { tokio::time::timeout(limits::TOKEN_TIMEOUT, gate.still_issuers()).await };
+    let stilled = Handle::current().block_on(waiting);
+    stilled.map_err(|_late| anyhow!("a token is still asked for; try again later"))
 }
 
 /// What is left of what the gate before this one handed over, once state, sockets and sandboxes are in place.
@@ -213,6 +226,8 @@ pub(crate) async fn begin(
     let (state, lock) = (Arc::clone(state), Arc::clone(lock));
     let beginning = move || {
         heritage.predecessor.ready()?;
+        // What issuers have noted since this process read it.
+        state.reopen_vault()?;
         if let Some(lock) = &mut *lock.lock().unwrap_or_else(PoisonError::into_inner) {
             lock.sign()?;
         }

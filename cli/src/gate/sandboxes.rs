@@ -12,12 +12,12 @@ use exeat_ca::{Authority, Root, Sealed};
 use exeat_pipeline::{Count, Gate, Tally};
 use exeat_proxy::{Door, Mode, Proxy};
 use exeat_sandbox::Resolver;
-use exeat_types::{Host, Regime, Seal, Timestamp};
+use exeat_types::{AgentId, Host, Regime, Seal, Timestamp};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Life, observation,
+    Life, observation, programs,
     roll::{self, Entry, Roll},
     rules,
     state::State,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// A sandbox's root outlives no run of an agent.
-const ROOT_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const ROOT_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long calls of a sandbox that has ended may take to end too, before they are told as open.
 const CLOSING: Duration = Duration::from_secs(2);
 /// How often the clock is looked at while somebody is observed.
@@ -38,8 +38,8 @@ const CLOCK_LOOK: Duration = Duration::from_secs(60);
 /// Serves sandboxes.
 #[derive(Clone)]
 pub(crate) struct Sandboxes {
-    state: Arc<State>,
-    gate: Arc<Gate>,
+    pub(super) state: Arc<State>,
+    pub(super) gate: Arc<Gate>,
     proxy: Arc<Proxy>,
     tasks: TaskTracker,
     life: Life,
@@ -156,6 +156,7 @@ impl Sandboxes {
                 Regime::Observed { until } => Some(until),
                 Regime::Declared | Regime::Strict => None,
             },
+            signing: programs::signing(&self.gate),
         };
         Ok((attached, attachment))
     }
@@ -218,7 +219,7 @@ impl Sandboxes {
         } = restored;
         let descriptors = roll::copies(&handed.all())?;
         let terms = Terms {
-            attach: &attach,
+            agent: &attach.agent,
             regime,
             authority,
             tally: Arc::clone(&tally),
@@ -290,7 +291,7 @@ impl Sandboxes {
         });
     }
 
-    fn listen(
+    pub(super) fn listen(
         &self,
         socket: OwnedFd,
         door: &Arc<Door>,
@@ -311,7 +312,12 @@ impl Sandboxes {
     }
 
     /// Answers names inside: only those that may be reached get an address, and it is a synthetic one.
-    fn names(&self, regime: Regime, (udp, tcp): (OwnedFd, OwnedFd), stop: &CancellationToken) {
+    pub(super) fn names(
+        &self,
+        regime: Regime,
+        (udp, tcp): (OwnedFd, OwnedFd),
+        stop: &CancellationToken,
+    ) {
         let gate = Arc::clone(&self.gate);
         let allowed = move |host: &Host| gate.reaches(regime, host, 0);
         let resolver = Resolver::new(allowed);
@@ -333,23 +339,23 @@ impl Sandboxes {
 }
 
 /// What the doors of one sandbox have in common.
-struct Terms<'a> {
-    attach: &'a Attach,
-    regime: Regime,
-    authority: Arc<Authority>,
-    tally: Arc<Tally>,
+pub(super) struct Terms<'a> {
+    pub(super) agent: &'a AgentId,
+    pub(super) regime: Regime,
+    pub(super) authority: Arc<Authority>,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Terms<'_> {
-    fn door(&self, mode: Mode) -> Door {
+    pub(super) fn door(&self, mode: Mode) -> Door {
         let word = match mode {
             Mode::Explicit => "proxy",
             Mode::Transparent => "redirected",
         };
         Door {
-            name: format!("sandbox of {}, {word}", self.attach.agent),
+            name: format!("sandbox of {}, {word}", self.agent),
             mode,
-            agent: Some(self.attach.agent.clone()),
+            agent: Some(self.agent.clone()),
             clients: Vec::new(),
             seal: Seal::Sandbox,
             regime: self.regime,

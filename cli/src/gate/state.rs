@@ -9,12 +9,13 @@ use std::{
 
 use anyhow::Context as _;
 use exeat_ca::{Authority, Root, Sealed, Store};
-use exeat_custody::{MasterKey, Vault, token::TokenKey};
+use exeat_custody::{Keep, Live, MasterKey, Vault, token::TokenKey};
 use exeat_ledger::{Ledger, PolicyChange, Record};
-use exeat_pipeline::Gate;
+use exeat_pipeline::{Gate, Outbound};
 use exeat_types::{Clock, Secret};
+use tokio::runtime::Handle;
 
-use super::stores::Stores;
+use super::{notes::Notes, signers::Signers, stores::Stores};
 use crate::{folder::DataFolder, settings::Settings};
 
 /// How long a stored root lives.
@@ -30,6 +31,9 @@ pub(crate) struct State {
     clock: Arc<dyn Clock>,
     tokens: Arc<TokenKey>,
     placeholder_key: Secret,
+    live: Arc<Live>,
+    signers: Signers,
+    outbound: Arc<Outbound>,
     own_ports: Mutex<BTreeSet<u16>>,
     compiled: Mutex<exeat_policy::Cache>,
     /// Signs for the listeners of `exeat serve`.
@@ -37,8 +41,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Puts it together, on a thread of a runtime.
     pub(super) fn of(stores: Stores, ledger: Ledger) -> Self {
+        let outbound = Outbound::new(Arc::clone(&stores.clock), Handle::current());
         Self {
+            outbound,
             folder: stores.folder,
             settings: Mutex::new(stores.settings),
             master: stores.master,
@@ -47,6 +54,8 @@ impl State {
             clock: stores.clock,
             tokens: stores.tokens,
             placeholder_key: stores.placeholder_key,
+            live: stores.live,
+            signers: Signers::default(),
             own_ports: Mutex::default(),
             compiled: Mutex::new(stores.compiled),
             authority: Mutex::default(),
@@ -67,6 +76,14 @@ impl State {
         &self.folder
     }
 
+    /// Where this gate keeps its state: nothing that runs for an agent sees it.
+    pub(crate) fn hidden(&self, settings: &Settings) -> Vec<PathBuf> {
+        let folder = self.folder.path();
+        let ledger = settings.ledger.path.iter();
+        let ledger = ledger.map(|path| folder.join(path));
+        ledger.chain([folder.to_path_buf()]).collect()
+    }
+
     pub(crate) const fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -83,6 +100,31 @@ impl State {
         &self.placeholder_key
     }
 
+    /// What responses are cleaned of, over all reloads.
+    pub(crate) const fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    pub(crate) const fn signers(&self) -> &Signers {
+        &self.signers
+    }
+
+    /// What requests of the gate's own go through.
+    pub(crate) const fn outbound(&self) -> &Arc<Outbound> {
+        &self.outbound
+    }
+
+    /// What issuers note, in the vault.
+    pub(crate) fn notes(self: &Arc<Self>) -> Arc<dyn Keep> {
+        Arc::new(Notes(Arc::clone(self)))
+    }
+
+    /// What is sealed, for whoever asks other stores too.
+    pub(crate) const fn sealed(&self) -> &Mutex<Vault> {
+        &self.vault
+    }
+
+    /// The vault. SECURITY: never held while something outside is asked, or the whole gate stands still.
     pub(crate) fn vault(&self) -> MutexGuard<'_, Vault> {
         self.vault.lock().unwrap_or_else(PoisonError::into_inner)
     }

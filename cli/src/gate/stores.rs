@@ -6,20 +6,19 @@ use std::{
 };
 
 use anyhow::Context as _;
-use exeat_custody::{MasterKey, OsKeyring, SoftwareSigner, Vault, token::TokenKey};
+use exeat_custody::{Live, MasterKey, SoftwareSigner, Vault, token::TokenKey};
 use exeat_ledger::{Ahead, Devices, Held, Ledger, Position};
 use exeat_policy::Policy;
 use exeat_types::{CallId, Clock, Secret, SystemClock, random_bytes};
 
-use super::state::State;
+use super::{master::Places as MasterPlaces, state::State};
 use crate::{
     folder::DataFolder,
-    passphrase::{self, Age},
     settings::{Anchor, Master, Settings, read_sources},
 };
 
-/// The name of the master key in the operating system's keyring.
-const KEYRING_ENTRY: &str = "exeat-master-key";
+/// The keys that lie sealed in a folder.
+const SEALED_KEYS: [&str; 3] = ["ledger-key", "token-key", "placeholder-key"];
 
 /// What a folder holds beside the ledger, opened.
 pub(crate) struct Stores {
@@ -31,6 +30,7 @@ pub(crate) struct Stores {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tokens: Arc<TokenKey>,
     pub(super) placeholder_key: Secret,
+    pub(super) live: Arc<Live>,
     pub(super) compiled: exeat_policy::Cache,
 }
 
@@ -40,7 +40,8 @@ impl Stores {
         let kind = settings
             .as_ref()
             .map_or(Master::KeyFile, |settings| settings.master);
-        let master = master_key(folder.path(), kind)?;
+        let places = MasterPlaces::of(folder.path(), settings.as_ref());
+        let master = places.open_or_make(kind)?;
         let vault =
             Vault::open(&folder.path().join("vault.json"), &master).context("opening the vault")?;
         let seed = sealed_key(folder.path(), &master, "ledger-key")?;
@@ -56,6 +57,7 @@ impl Stores {
             clock: Arc::new(SystemClock::new()),
             tokens: Arc::new(tokens),
             placeholder_key,
+            live: Live::new()?,
             compiled: exeat_policy::Cache::default(),
         })
     }
@@ -132,41 +134,15 @@ fn ledger_folder(folder: &Path, settings: Option<&Settings>) -> PathBuf {
     }
 }
 
-fn master_key(folder: &Path, kind: Master) -> anyhow::Result<MasterKey> {
-    match kind {
-        Master::KeyFile => {
-            let path = folder.join("master.key");
-            let key = if path.exists() {
-                MasterKey::from_key_file(&path)
-            } else {
-                MasterKey::create_key_file(&path)
-            };
-            key.context("the master key file")
-        }
-        Master::Passphrase => {
-            let path = folder.join("master.json");
-            let passphrase = passphrase::read(if path.exists() { Age::Known } else { Age::New })?;
-            let key = if path.exists() {
-                MasterKey::from_passphrase(&path, &passphrase)
-            } else {
-                MasterKey::create_with_passphrase(
-                    &path,
-                    &passphrase,
-                    exeat_custody::Cost::default(),
-                )
-            };
-            key.context("the master key from the passphrase")
-        }
-        Master::Keyring => {
-            let known = folder.join("vault.json").exists();
-            let key = if known {
-                MasterKey::from_keyring(&OsKeyring, KEYRING_ENTRY)
-            } else {
-                MasterKey::create_in_keyring(&OsKeyring, KEYRING_ENTRY)
-            };
-            key.context("the master key in the keyring")
+/// Seals the keys of a folder again, as its master key is another one.
+pub(super) fn seal_again(folder: &Path, master: &MasterKey) -> anyhow::Result<()> {
+    for name in SEALED_KEYS {
+        if folder.join(format!("{name}.sealed")).exists() {
+            let key = sealed_key(folder, master, name)?;
+            write_sealed(folder, master, name, &key)?;
         }
     }
+    Ok(())
 }
 
 /// A random key that is kept sealed in the folder, made on first use.
@@ -180,10 +156,14 @@ fn sealed_key(folder: &Path, master: &MasterKey, name: &str) -> anyhow::Result<S
             .open(name, &sealed)
             .with_context(|| format!("opening `{shown}` with the master key"));
     }
-    let key: [u8; 32] = random_bytes()?;
-    let sealed = sealer.seal(name, &key)?;
-    crate::folder::write_private(&path, &sealed).with_context(|| format!("writing `{shown}`"))?;
-    sealer
-        .open(name, &sealed)
-        .with_context(|| format!("opening `{shown}` with the master key"))
+    let key = Secret::new(random_bytes::<32>()?.to_vec());
+    write_sealed(folder, master, name, &key)?;
+    Ok(key)
+}
+
+fn write_sealed(folder: &Path, master: &MasterKey, name: &str, key: &Secret) -> anyhow::Result<()> {
+    let path = folder.join(format!("{name}.sealed"));
+    let sealed = master.seal_key(name, key)?;
+    let written = crate::folder::write_private(&path, &sealed);
+    written.with_context(|| format!("writing `{}`", path.display()))
 }

@@ -310,7 +310,9 @@ mod tests {
                 let variables = settings.credentials.values().flat_map(|one| &one.variables);
                 assert!(variables.into_iter().any(|name| name == key.variables[0]));
             }
-            let key = &preset.keys[0];
+            let Some(key) = preset.keys.first() else {
+                continue;
+            };
             for name in ["claude", "codex", "claude"] {
                 let settings = load(&file);
                 let plan = preset

@@ -3,8 +3,11 @@
 //!
 //! In the texts, `AGENT` stands for the agent's name and `VARIABLE` for the variable that held the key.
 
+mod all;
 mod install;
+mod trial;
 
+pub(crate) use all::ALL;
 pub(crate) use install::{Addition, Installation, Unfit, alone};
 
 /// The tools, the credentials and the rules of one provider.
@@ -15,8 +18,15 @@ pub(crate) struct Preset {
     /// The kinds of keys there are, the preferred one first.
     pub(crate) keys: &'static [Key],
     rules: &'static str,
-    tools: &'static [(&'static str, &'static str)],
+    tools: Texts,
+    /// What it means, as cases.
+    cases: &'static str,
+    /// Other credentials for it, which lie in no variable.
+    pub(crate) forms: &'static [Form],
 }
+
+/// Texts, each with the name of its file.
+type Texts = &'static [(&'static str, &'static str)];
 
 /// A kind of key: where it is found, and how it travels.
 #[derive(Debug)]
@@ -25,111 +35,53 @@ pub(crate) struct Key {
     pub(crate) variables: &'static [&'static str],
     /// Names of the credentials in the text below.
     credentials: &'static [&'static str],
-    text: &'static str,
+    pub(crate) text: &'static str,
+}
+
+/// A credential that lies in no variable: somebody writes it into the configuration. It may bring tools of its own.
+#[derive(Debug)]
+pub(crate) struct Form {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The credential.
+    pub(crate) text: &'static str,
+    rules: Option<&'static str>,
+    tools: Option<Texts>,
+    cases: Option<&'static str>,
+}
+
+impl Preset {
+    /// The preset of this name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|preset| preset.name == name)
+    }
+
+    /// Every text of it, with the name of the file that it belongs into.
+    pub(crate) fn texts(&self) -> Vec<(String, &'static str)> {
+        let mut texts: Vec<(String, &'static str)> = Vec::new();
+        for key in self.keys {
+            texts.push((
+                format!("exeat.toml, for {}", key.variables.join(" or ")),
+                key.text,
+            ));
+        }
+        for form in self.forms {
+            texts.push((format!("exeat.toml, as {}", form.name), form.text));
+        }
+        let more = self.forms.iter().filter_map(|form| form.tools).flatten();
+        let tools = self.tools.iter().chain(more);
+        texts.extend(tools.map(|(file, text)| (format!("tools/{file}"), *text)));
+        let more = self.forms.iter().filter_map(|form| form.rules);
+        let rules = std::iter::once(self.rules).chain(more);
+        texts.extend(rules.map(|text| ("policy.toml".to_owned(), text)));
+        texts
+    }
 }
 
 /// What rules of presets are called begins with this.
 const RULE_PREFIX: &str = "preset ";
 
-/// Every preset.
-pub(crate) const ALL: [Preset; 5] = [
-    Preset {
-        name: "anthropic",
-        keys: &[
-            Key {
-                variables: &["ANTHROPIC_API_KEY"],
-                credentials: &["anthropic"],
-                text: include_str!("../../../configs/presets/anthropic/key.toml"),
-            },
-            Key {
-                variables: &["CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"],
-                credentials: &["anthropic"],
-                text: include_str!("../../../configs/presets/anthropic/login.toml"),
-            },
-        ],
-        rules: include_str!("../../../configs/presets/anthropic/rules.toml"),
-        tools: &[(
-            "anthropic.toml",
-            include_str!("../../../configs/presets/anthropic/tools.toml"),
-        )],
-    },
-    Preset {
-        name: "openai",
-        keys: &[Key {
-            variables: &["OPENAI_API_KEY"],
-            credentials: &["openai"],
-            text: include_str!("../../../configs/presets/openai/key.toml"),
-        }],
-        rules: include_str!("../../../configs/presets/openai/rules.toml"),
-        tools: &[(
-            "openai.toml",
-            include_str!("../../../configs/presets/openai/tools.toml"),
-        )],
-    },
-    Preset {
-        name: "github",
-        keys: &[Key {
-            variables: &["GITHUB_TOKEN", "GH_TOKEN"],
-            credentials: &["github", "github-git"],
-            text: include_str!("../../../configs/presets/github/key.toml"),
-        }],
-        rules: include_str!("../../../configs/presets/github/rules.toml"),
-        tools: &[
-            (
-                "github.toml",
-                include_str!("../../../configs/presets/github/tools.toml"),
-            ),
-            (
-                "github-git.toml",
-                include_str!("../../../configs/presets/github/git.toml"),
-            ),
-        ],
-    },
-    Preset {
-        name: "npm",
-        keys: &[Key {
-            variables: &["NPM_TOKEN", "NODE_AUTH_TOKEN"],
-            credentials: &["npm"],
-            text: include_str!("../../../configs/presets/npm/key.toml"),
-        }],
-        rules: include_str!("../../../configs/presets/npm/rules.toml"),
-        tools: &[(
-            "npm.toml",
-            include_str!("../../../configs/presets/npm/tools.toml"),
-        )],
-    },
-    Preset {
-        name: "pypi",
-        keys: &[Key {
-            variables: &[
-                "TWINE_PASSWORD",
-                "UV_PUBLISH_TOKEN",
-                "POETRY_PYPI_TOKEN_PYPI",
-                "FLIT_PASSWORD",
-                "PYPI_TOKEN",
-            ],
-            credentials: &["pypi"],
-            text: include_str!("../../../configs/presets/pypi/key.toml"),
-        }],
-        rules: include_str!("../../../configs/presets/pypi/rules.toml"),
-        tools: &[
-            (
-                "pypi.toml",
-                include_str!("../../../configs/presets/pypi/index.toml"),
-            ),
-            (
-                "pypi-files.toml",
-                include_str!("../../../configs/presets/pypi/files.toml"),
-            ),
-            (
-                "pypi-upload.toml",
-                include_str!("../../../configs/presets/pypi/upload.toml"),
-            ),
-        ],
-    },
-];
-
-/// Keys that this version cannot use for an agent: what they are, and the variables that hold them.
+/// Keys that are not taken from variables, as they have more than one part: what they are, and the variables that hold them.
 pub(crate) const NOT_BROKERED: [(&str, &[&str]); 2] = [
     (
         "AWS",

@@ -6,14 +6,16 @@ mod network;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use exeat_custody::{CredentialSpec, SecretRef};
-use exeat_types::{AgentId, CredentialId, Report, Scheme, Source};
+use exeat_custody::{CredentialSpec, SecretRef, SignerKind};
+use exeat_types::{AgentId, CredentialId, Report, Scheme, Source, did_you_mean};
 
 use super::{
     Anchor, Credential, Endpoint, Ledger, Master, Network, PolicyFiles, Settings, files,
     raw::{Placed, Raw, RawCredential},
+    signers::RawSigner,
 };
 
 /// What every check needs: the text for places, the folder for relative paths, the list to add to.
@@ -37,6 +39,7 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
     let (mut network, ways) = check.network(raw.network);
     let known: Vec<&AgentId> = agents.keys().collect();
     let listeners = check.listeners(raw.listeners, &known);
+    let signers = check.signers(raw.signers, &raw.credentials);
     let credentials = check.credentials(raw.credentials, &network);
     check.ways(ways, &known, &credentials, &mut network);
     if let Some(metrics) = &raw.metrics
@@ -55,6 +58,8 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
         listeners,
         agents,
         credentials,
+        signers,
+        vault: raw.vault,
         network,
         ledger: Ledger {
             path: raw.ledger_path.map(PathBuf::from),
@@ -67,6 +72,7 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
                 .join(raw.policy_file.as_deref().unwrap_or("policy.toml")),
         },
         master: raw.master.unwrap_or(Master::KeyFile),
+        master_devices: raw.master_devices,
         metrics: raw.metrics.map(|metrics| metrics.value),
         data: raw.data.map(|data| check.folder.join(data)),
         rules_named: None,
@@ -89,6 +95,31 @@ impl Check<'_> {
             }
         }
         groups.into_iter().map(|group| group.value).collect()
+    }
+
+    /// Every signer, and whether each that a credential names is there.
+    fn signers(
+        &mut self,
+        raws: Vec<RawSigner>,
+        credentials: &[RawCredential],
+    ) -> BTreeMap<String, Arc<dyn SignerKind>> {
+        let known: Vec<&str> = raws.iter().map(|raw| raw.name.value.as_str()).collect();
+        for named in credentials.iter().filter_map(|raw| raw.signer.as_ref()) {
+            let name = named.value.as_str();
+            if known.contains(&name) {
+                continue;
+            }
+            let help = match did_you_mean(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("declare it as `[signers.{name}]`"),
+            };
+            self.at(named, format!("there is no signer `{name}`"))
+                .help(help);
+        }
+        let signers = raws.into_iter();
+        signers
+            .filter_map(|raw| Some((raw.name.value.to_string(), raw.kind?)))
+            .collect()
     }
 
     fn certificates(
@@ -139,7 +170,7 @@ impl Check<'_> {
                 .secret
                 .as_ref()
                 .and_then(|secret| self.reference(secret));
-            let (Some(kind), Some(secret)) = (raw.kind, secret) else {
+            let Some(kind) = raw.kind else {
                 continue;
             };
             let origins = raw.origins.into_iter().map(|origin| origin.value).collect();
@@ -156,7 +187,15 @@ impl Check<'_> {
                 secret,
                 shape: raw.shape,
             };
-            credentials.insert(id, Credential { spec, variables });
+            let signer = raw.signer.map(|signer| signer.value);
+            credentials.insert(
+                id,
+                Credential {
+                    spec,
+                    signer,
+                    variables,
+                },
+            );
         }
         credentials
     }

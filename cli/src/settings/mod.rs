@@ -5,22 +5,26 @@
 //! Nothing here opens a secret or a socket, and nothing that widens access has a default.
 
 mod check;
+mod credentials;
 mod files;
 mod mask;
 mod raw;
-mod raw_credentials;
+mod raw_custody;
 mod raw_listeners;
 mod raw_network;
+mod signers;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use exeat_custody::CredentialSpec;
+use exeat_custody::{CredentialSpec, SignerKind, VaultServer, signer::Pkcs11Key};
 use exeat_types::{AgentId, CredentialId, Host, Origin, Prefix, Report, Seal};
 use rustls_pki_types::CertificateDer;
 
@@ -37,6 +41,10 @@ pub(crate) struct Settings {
     pub(crate) agents: BTreeMap<AgentId, Vec<String>>,
     /// Credentials by name.
     pub(crate) credentials: BTreeMap<CredentialId, Credential>,
+    /// Where keys that sign lie, by the name that credentials use.
+    pub(crate) signers: BTreeMap<String, Arc<dyn SignerKind>>,
+    /// The HashiCorp Vault server that `vault:` points into.
+    pub(crate) vault: Option<VaultServer>,
     /// What may be reached besides public addresses.
     pub(crate) network: Network,
     /// Where receipts go.
@@ -45,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) policy: PolicyFiles,
     /// Where the key over all sealed secrets comes from.
     pub(crate) master: Master,
+    /// The devices that can keep it.
+    pub(crate) master_devices: MasterDevices,
     /// Where metrics are served, if anywhere; always a loopback address.
     pub(crate) metrics: Option<SocketAddr>,
     /// The data folder, if the file names one.
@@ -110,6 +120,8 @@ pub(crate) struct ListenerTls {
 pub(crate) struct Credential {
     /// What custody has to know.
     pub(crate) spec: CredentialSpec,
+    /// The signer that holds its key.
+    pub(crate) signer: Option<String>,
     /// Variables in which `exeat run` gives the agent its placeholder, such as `GITHUB_TOKEN`.
     pub(crate) variables: Vec<String>,
 }
@@ -208,6 +220,52 @@ pub(crate) enum Master {
     Passphrase,
     /// The keyring of the operating system.
     Keyring,
+    /// A file that one TPM alone can open.
+    Tpm,
+    /// A file that one PKCS#11 token alone can open.
+    Pkcs11,
+}
+
+impl Master {
+    /// The word used in the configuration.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::KeyFile => "key-file",
+            Self::Passphrase => "passphrase",
+            Self::Keyring => "keyring",
+            Self::Tpm => "tpm",
+            Self::Pkcs11 => "pkcs11",
+        }
+    }
+
+    /// The same for people.
+    pub(crate) const fn told(self) -> &'static str {
+        match self {
+            Self::KeyFile => "a key file in the data folder: this is not encryption at rest",
+            Self::Passphrase => "a passphrase that is kept nowhere",
+            Self::Keyring => "the keyring of the operating system",
+            Self::Tpm => "the TPM of this machine",
+            Self::Pkcs11 => "a PKCS#11 token",
+        }
+    }
+}
+
+/// The devices that can keep the master key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MasterDevices {
+    /// How the TPM is reached.
+    pub(crate) tcti: String,
+    /// The wrapping key in a token.
+    pub(crate) token: Option<Pkcs11Key>,
+}
+
+impl Default for MasterDevices {
+    fn default() -> Self {
+        Self {
+            tcti: "device:/dev/tpmrm0".to_owned(),
+            token: None,
+        }
+    }
 }
 
 impl Settings {

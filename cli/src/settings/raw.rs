@@ -2,16 +2,18 @@
 
 use std::{net::SocketAddr, ops::Range};
 
-use exeat_custody::{Kind, Shape};
+use exeat_custody::{Kind, Shape, VaultServer};
 use exeat_types::{
     AgentId, CredentialId, Origin, Report, Source,
     config::{Document, Item, Table},
 };
 
 use super::{
-    Anchor, Master, raw_credentials,
+    Anchor, Master, MasterDevices, credentials, raw_custody,
     raw_listeners::{self, RawListener},
     raw_network::{self, RawNetwork},
+    signers::{self, RawSigner},
+    vault,
 };
 
 /// A value and where it stands.
@@ -35,6 +37,8 @@ pub(super) struct Raw {
     pub(super) listeners: Vec<RawListener>,
     pub(super) agents: Vec<RawAgent>,
     pub(super) credentials: Vec<RawCredential>,
+    pub(super) signers: Vec<RawSigner>,
+    pub(super) vault: Option<VaultServer>,
     pub(super) network: RawNetwork,
     pub(super) metrics: Option<Placed<SocketAddr>>,
     pub(super) ledger_path: Option<String>,
@@ -42,6 +46,7 @@ pub(super) struct Raw {
     pub(super) tools: Option<String>,
     pub(super) policy_file: Option<String>,
     pub(super) master: Option<Master>,
+    pub(super) master_devices: MasterDevices,
     pub(super) data: Option<String>,
 }
 
@@ -55,6 +60,8 @@ pub(super) struct RawCredential {
     pub(super) kind: Option<Kind>,
     pub(super) origins: Vec<Placed<Origin>>,
     pub(super) secret: Option<Placed<String>>,
+    /// The name of a signer.
+    pub(super) signer: Option<Placed<String>>,
     pub(super) shape: Shape,
     pub(super) variables: Vec<Placed<String>>,
 }
@@ -88,7 +95,14 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
         raw.agents = agents(table, report)
     });
     section(&root, "credentials", report, |table, report| {
-        raw.credentials = raw_credentials::read(table, report)
+        raw.credentials = credentials::read(table, report)
+    });
+    section(&root, "signers", report, |table, report| {
+        raw.signers = signers::read(table, report)
+    });
+    section(&root, "vault", report, |table, report| {
+        raw.vault = vault::server(table, report);
+        table.finish(report);
     });
     section(&root, "network", report, |table, report| {
         raw.network = raw_network::read(table, report)
@@ -110,15 +124,7 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
         table.finish(report);
     });
     section(&root, "custody", report, |table, report| {
-        let words = [
-            ("key-file", Master::KeyFile),
-            ("passphrase", Master::Passphrase),
-            ("keyring", Master::Keyring),
-        ];
-        raw.master = table
-            .get("master")
-            .and_then(|item| item.word(report, &words));
-        table.finish(report);
+        (raw.master, raw.master_devices) = raw_custody::read(table, report);
     });
     section(&root, "data", report, |table, report| {
         raw.data = text(table, "folder", report);

@@ -7,14 +7,15 @@ use std::{
     path::PathBuf,
 };
 
-use exeat_types::{AgentId, CallId, Secret};
+use exeat_types::{AgentId, CallId, CredentialId, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::protocol::{
-    Attach, Attached, Exported, PolicyShown, ReceiptFilter, SecretEntry, SelfTest, Status, Summary,
-    TokenMade, TokenOrder, Upgraded,
+    Attach, Attached, ConnectionEntry, ConnectionQuery, DisconnectOrder, Exported, PolicyShown,
+    ReceiptFilter, SecretEntry, SelfTest, SignerEntry, Status, Summary, TokenMade, TokenOrder,
+    Upgraded,
 };
 
 /// What the gate can do for a client. Each method runs to its end, even if the client goes, but for `tail`.
@@ -32,6 +33,17 @@ pub(crate) trait Answer: Send + Sync {
     async fn ca_init(&self) -> Result<String, Failure>;
     /// Makes a new root and returns its certificate, PEM.
     async fn ca_rotate(&self) -> Result<String, Failure>;
+    /// Has a person grant a credential, and sends the steps; cancelled when the client goes.
+    async fn connect(
+        &self,
+        credential: CredentialId,
+        scopes: Vec<String>,
+        lines: Lines,
+    ) -> Result<(), Failure>;
+    /// Gives back what a person granted, and returns what it was.
+    async fn disconnect(&self, order: DisconnectOrder) -> Result<ConnectionEntry, Failure>;
+    /// What persons have granted; each issuer is asked when the query says so.
+    async fn connections(&self, query: ConnectionQuery) -> Result<Vec<ConnectionEntry>, Failure>;
     /// The policy in force.
     async fn policy_show(&self) -> Result<PolicyShown, Failure>;
     /// Writes records and checkpoints, as JSON lines, for offline verification.
@@ -50,6 +62,10 @@ pub(crate) trait Answer: Send + Sync {
     async fn secret_set(&self, name: String, secret: Secret) -> Result<SecretEntry, Failure>;
     /// Writes what a test of a sandbox found into the ledger.
     async fn self_test(&self, test: SelfTest) -> Result<(), Failure>;
+    /// Every signer of the configuration.
+    async fn signers(&self) -> Result<Vec<SignerEntry>, Failure>;
+    /// Makes the key of a signer; refuses when there is one.
+    async fn signer_create(&self, name: String, algorithm: String) -> Result<SignerEntry, Failure>;
     /// Sends receipts as they are closed; cancelled when the client goes.
     async fn tail(&self, agent: Option<AgentId>, lines: Lines) -> Result<(), Failure>;
     /// Makes an agent token.

@@ -113,6 +113,7 @@ impl Client {
         let lasting = matches!(
             request,
             Request::Tail { .. }
+                | Request::Connect { .. }
                 | Request::Attach(_)
                 | Request::ReceiptExport(_)
                 | Request::Upgrade { .. }

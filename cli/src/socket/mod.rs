@@ -16,7 +16,8 @@ mod tests;
 pub(crate) use answer::{Answer, Attachment, Failure, Handed, Lines, Served};
 pub(crate) use client::{Client, Replies, connect_or_start};
 pub(crate) use protocol::{
-    Attach, Attached, Exported, Hold, PolicyShown, ReceiptFilter, Request, SecretEntry, SelfTest,
-    Status, Summary, TokenMade, TokenOrder, Upgraded,
+    Attach, Attached, ConnectStep, ConnectionEntry, ConnectionQuery, DisconnectOrder, Exported,
+    Hold, PolicyShown, ReceiptFilter, Request, SecretEntry, SelfTest, SignerEntry, Signing,
+    SigningFormat, Status, Summary, TokenMade, TokenOrder, Upgraded,
 };
 pub(crate) use server::{Answering, bind, hold, serve};

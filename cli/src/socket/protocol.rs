@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use exeat_types::{AgentId, CallId, Digest, FamilyId, Timestamp};
+use exeat_types::{AgentId, CallId, CredentialId, Digest, FamilyId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What a client asks of the gate.
@@ -18,6 +18,17 @@ pub(crate) enum Request {
     CaInit {},
     /// Make a new root; the old one stays trusted for an overlap.
     CaRotate {},
+    /// Have a person grant a credential; steps come until it is granted.
+    Connect {
+        /// Which.
+        credential: CredentialId,
+        /// Scopes to ask for besides those that are declared.
+        scopes: Vec<String>,
+    },
+    /// Give back what a person granted.
+    Disconnect(DisconnectOrder),
+    /// What persons have granted.
+    ConnectionList(ConnectionQuery),
     /// The policy in force.
     PolicyShow {},
     /// Write receipts and checkpoints to the descriptor that comes along.
@@ -45,6 +56,15 @@ pub(crate) enum Request {
     },
     /// Keep what a test of a sandbox found.
     SelfTest(SelfTest),
+    /// Signers and their public keys.
+    SignerList {},
+    /// Make the key of a signer.
+    SignerCreate {
+        /// Which.
+        name: String,
+        /// What it signs with, by its JOSE name.
+        algorithm: String,
+    },
     /// Receipts as they are closed, until the client goes.
     Tail {
         /// Only of this agent.
@@ -117,6 +137,32 @@ pub(crate) struct Attached {
     /// Until when the agent is observed, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) observed_until: Option<Timestamp>,
+    /// Tools that sign commits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) signing: Vec<Signing>,
+}
+
+/// A tool that signs commits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Signing {
+    /// The form of its signatures.
+    pub(crate) format: SigningFormat,
+    /// Where it is called.
+    pub(crate) url: String,
+    /// The public half of its key, for SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) public_key: Option<String>,
+}
+
+/// The forms of signatures, as git calls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SigningFormat {
+    /// OpenPGP.
+    Openpgp,
+    /// SSH.
+    Ssh,
 }
 
 /// Which receipts.
@@ -186,6 +232,100 @@ pub(crate) struct SecretEntry {
     pub(crate) version: u32,
     /// When this version was stored.
     pub(crate) created: Timestamp,
+}
+
+/// What is to be given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct DisconnectOrder {
+    /// Which.
+    pub(crate) credential: CredentialId,
+    /// Whether it is forgotten even if its issuer cannot be told.
+    pub(crate) forget: bool,
+}
+
+/// What is asked of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ConnectionQuery {
+    /// Whether each issuer is asked if it still holds.
+    pub(crate) ask: bool,
+}
+
+/// A step on the way to a granted credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub(crate) enum ConnectStep {
+    /// A person has to agree there.
+    #[serde(rename_all = "kebab-case")]
+    Visit {
+        /// The page.
+        url: String,
+        /// What to type there, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// The same page with the code filled in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        whole_url: Option<String>,
+        /// What is asked for.
+        scopes: Vec<String>,
+    },
+    /// It is granted.
+    Connected(ConnectionEntry),
+}
+
+/// What a person granted, without any token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ConnectionEntry {
+    /// The credential.
+    pub(crate) credential: CredentialId,
+    /// `absent`, `live`, `ended`, `revoked` or `dead`.
+    pub(crate) state: String,
+    /// Who granted it.
+    pub(crate) issuer: String,
+    /// What was granted.
+    pub(crate) scopes: Vec<String>,
+    /// What servers asked for besides; the next connect asks for it.
+    pub(crate) wanted: Vec<String>,
+    /// When the last token was obtained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) obtained: Option<Timestamp>,
+    /// When that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<Timestamp>,
+    /// Whether it is renewed without a person.
+    pub(crate) renews: bool,
+    /// Whether tokens are bound to a key.
+    pub(crate) bound: bool,
+    /// What its issuer says, if it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) active: Option<bool>,
+}
+
+/// A signer, and its public key when it can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct SignerEntry {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where its key lies.
+    pub(crate) kind: String,
+    /// What it signs with, by its JOSE name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) algorithm: Option<String>,
+    /// Its public key as PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pem: Option<String>,
+    /// Its public key as a line of OpenSSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ssh: Option<String>,
+    /// Its public key as a JSON Web Key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) jwk: Option<serde_json::Value>,
+    /// Why it cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
 }
 
 /// The policy in force.

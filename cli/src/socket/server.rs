@@ -220,6 +220,13 @@ impl Conversation {
             }
             Request::CaInit {} => self.item(answer.ca_init().await).await,
             Request::CaRotate {} => self.item(answer.ca_rotate().await).await,
+            Request::Connect { credential, scopes } => {
+                let (sender, lines) = mpsc::channel(TAIL_LINES_MAX);
+                let steps = answer.connect(credential, scopes, Lines(sender));
+                self.stream(steps, lines, stop).await
+            }
+            Request::Disconnect(order) => self.item(answer.disconnect(order).await).await,
+            Request::ConnectionList(query) => self.items(answer.connections(query).await).await,
             Request::PolicyShow {} => self.item(answer.policy_show().await).await,
             Request::ReceiptExport(filter) => match one(descriptors) {
                 Ok(into) => {
@@ -244,8 +251,16 @@ impl Conversation {
                 }
             }
             Request::Upgrade { program } => self.item(answer.upgrade(program).await).await,
+            Request::SignerList {} => self.items(answer.signers().await).await,
+            Request::SignerCreate { name, algorithm } => {
+                self.item(answer.signer_create(name, algorithm).await).await
+            }
             Request::SelfTest(test) => self.item(answer.self_test(test).await).await,
-            Request::Tail { agent } => self.tail(agent, answer, stop).await,
+            Request::Tail { agent } => {
+                let (sender, lines) = mpsc::channel(TAIL_LINES_MAX);
+                let receipts = answer.tail(agent, Lines(sender));
+                self.stream(receipts, lines, stop).await
+            }
             Request::TokenCreate(order) => self.item(answer.token_create(order).await).await,
         }
     }
@@ -267,14 +282,14 @@ impl Conversation {
         self.line(&json!({ "item": summary })).await
     }
 
-    async fn tail(
+    /// Sends lines as they come until their source ends, or the client goes, which ends the source.
+    async fn stream(
         &mut self,
-        agent: Option<exeat_types::AgentId>,
-        answer: &dyn Answer,
+        source: impl Future<Output = Result<(), Failure>>,
+        mut lines: mpsc::Receiver<Value>,
         stop: &CancellationToken,
     ) -> io::Result<Result<(), Failure>> {
-        let (sender, mut lines) = mpsc::channel(TAIL_LINES_MAX);
-        let mut source = std::pin::pin!(answer.tail(agent, Lines(sender)));
+        let mut source = std::pin::pin!(source);
         loop {
             tokio::select! {
                 line = lines.recv() => match line {

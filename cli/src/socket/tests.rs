@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use exeat_types::{AgentId, CallId, Digest, Secret, Timestamp};
+use exeat_types::{AgentId, CallId, CredentialId, Digest, Secret, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,8 +19,9 @@ use super::{
     answer::{Answer, Attachment, Failure, Handed, Lines, Served},
     client::Client,
     protocol::{
-        Attach, Attached, Exported, Hold, PolicyShown, ReceiptFilter, Request, SecretEntry,
-        SelfTest, Status, Summary, TokenMade, TokenOrder, Upgraded,
+        Attach, Attached, ConnectionEntry, ConnectionQuery, DisconnectOrder, Exported, Hold,
+        PolicyShown, ReceiptFilter, Request, SecretEntry, SelfTest, SignerEntry, Status, Summary,
+        TokenMade, TokenOrder, Upgraded,
     },
     server,
 };
@@ -81,6 +82,7 @@ impl Answer for Remembering {
             bundle_pem: String::new(),
             variables: BTreeMap::new(),
             observed_until: None,
+            signing: Vec::new(),
         };
         Ok((attached, Box::new(SaysWhenDropped(self.left.clone()))))
     }
@@ -91,6 +93,29 @@ impl Answer for Remembering {
 
     async fn ca_rotate(&self) -> Result<String, Failure> {
         Err(Failure::new("no root").help("make one"))
+    }
+
+    async fn connect(
+        &self,
+        credential: CredentialId,
+        _: Vec<String>,
+        lines: Lines,
+    ) -> Result<(), Failure> {
+        let step = json!({ "step": "visit", "url": "https://as.test/", "scopes": [] });
+        lines
+            .send(step)
+            .await
+            .map_err(|gone| Failure::new(gone.to_string()))?;
+        Err(Failure::new(format!("nobody granted `{credential}`")))
+    }
+
+    async fn disconnect(&self, order: DisconnectOrder) -> Result<ConnectionEntry, Failure> {
+        let credential = order.credential;
+        Err(Failure::new(format!("nobody granted `{credential}`")))
+    }
+
+    async fn connections(&self, _: ConnectionQuery) -> Result<Vec<ConnectionEntry>, Failure> {
+        Ok(Vec::new())
     }
 
     async fn policy_show(&self) -> Result<PolicyShown, Failure> {
@@ -137,6 +162,14 @@ impl Answer for Remembering {
             version: 1,
             created: Timestamp::from_millis(0),
         })
+    }
+
+    async fn signers(&self) -> Result<Vec<SignerEntry>, Failure> {
+        Err(Failure::new("not here"))
+    }
+
+    async fn signer_create(&self, _: String, _: String) -> Result<SignerEntry, Failure> {
+        Err(Failure::new("not here"))
     }
 
     async fn self_test(&self, _: SelfTest) -> Result<(), Failure> {

@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use exeat_ledger::{HandOver, Ledger};
+use exeat_pipeline::Stilled;
 use exeat_types::Clock;
 
 use super::{Channel, HAND_OVER, Moved, PREPARING, TAKING, Word};
@@ -47,6 +48,8 @@ pub(crate) struct Giving<'a> {
     pub(crate) clock: &'a dyn Clock,
     /// The sockets the gate listens on.
     pub(crate) sockets: &'a BTreeMap<String, OwnedFd>,
+    /// Has no issuer asked any more.
+    pub(crate) issuers: &'a dyn Fn() -> anyhow::Result<Stilled>,
     /// Gathers the sandboxes it serves, each with its descriptors.
     pub(crate) sandboxes: &'a dyn Fn() -> anyhow::Result<Vec<(Moved, Vec<OwnedFd>)>>,
 }
@@ -73,6 +76,8 @@ pub(crate) fn give(giving: &Giving<'_>) -> anyhow::Result<Given> {
     let prepared = prepare(giving, &channel, &mut program);
     prepared.inspect_err(|_problem| program.end())?;
     channel.patience(Some(TAKING))?;
+    // SECURITY: refresh tokens serve once. From here on only one of the two gates may ask for tokens.
+    let stilled = (giving.issuers)().inspect_err(|_problem| program.end())?;
 
     let began = giving.clock.monotonic();
     let given = giving
@@ -95,6 +100,7 @@ pub(crate) fn give(giving: &Giving<'_>) -> anyhow::Result<Given> {
         Ok(status) => status,
         Err(problem) => return Err(take_back(given, &mut program, problem)),
     };
+    stilled.for_good();
     given.complete(records).context("handing the ledger over")?;
     let stood = giving.clock.monotonic().saturating_sub(began);
     channel.patience(None)?;

@@ -1,6 +1,8 @@
 //! The binary from outside: what its commands say, and what one gate per data folder means.
 
 #[cfg(test)]
+mod certificate;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod files;
@@ -9,7 +11,11 @@ mod gate;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod load;
+#[cfg(test)]
+mod programs;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

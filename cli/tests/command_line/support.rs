@@ -122,7 +122,11 @@ impl Place {
 
     /// Starts a gate and waits until it serves.
     pub(crate) fn serve(&self) -> Gate {
-        let mut command = self.command(&["--json", "serve", "--log", "json"]);
+        self.serve_as(self.command(&["--json", "serve", "--log", "json"]))
+    }
+
+    /// Starts a gate by this command and waits until it serves.
+    pub(crate) fn serve_as(&self, mut command: Command) -> Gate {
         let log = fs::File::create(self.path().join("serve.log")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());

@@ -134,7 +134,11 @@ impl Stray {
 
     /// Whether it runs; one that has ended and was not collected does not.
     fn lives(&self) -> bool {
-        fs::read(format!("/proc/{}/cmdline", self.0)).is_ok_and(|line| !line.is_empty())
+        // Its memory goes before its files and their locks do, and its first thread may go before the others.
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0)).map_or(0, Iterator::count);
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+        threads > 1 || state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
     }
 
     /// Waits until it has ended.

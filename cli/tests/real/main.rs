@@ -3,6 +3,8 @@
 //! `scripts/real-deps` installs them. The programs lie in `tests/real`, which says what each is.
 
 #[cfg(test)]
+mod aws;
+#[cfg(test)]
 mod corporate;
 #[cfg(test)]
 mod first;
@@ -11,6 +13,16 @@ mod git;
 #[cfg(test)]
 mod github;
 #[cfg(test)]
+mod graphql;
+#[cfg(test)]
+mod issuers;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod llm;
+#[cfg(test)]
+mod oauth;
+#[cfg(test)]
+mod signing;
 #[cfg(test)]
 mod site;

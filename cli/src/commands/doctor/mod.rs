@@ -74,6 +74,7 @@ pub(super) fn open_checks(
 ) -> anyhow::Result<Vec<Check>> {
     let mut findings = Findings::default();
     findings.extend(machine::kernel(SystemClock::new().now()));
+    findings.extend(vec![machine::environment(settings)]);
     let folder = place.folder(Some(settings))?;
     let ground = Ground {
         settings,

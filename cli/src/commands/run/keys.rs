@@ -216,7 +216,7 @@ fn tell_withheld(withheld: &[&str], answers: Answers) {
             .collect();
         if !there.is_empty() {
             ui::say(format_args!(
-                "withheld: {}; keys for {kind} are not brokered by this version",
+                "withheld: {}; keys for {kind} are not taken from variables, but configured by hand",
                 there.join(", ")
             ));
         }

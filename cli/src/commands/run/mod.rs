@@ -9,6 +9,7 @@ mod hold;
 mod keys;
 mod seal;
 mod signals;
+mod signing;
 mod summary;
 
 use std::path::PathBuf;

@@ -7,17 +7,18 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use exeat_policy::Depends;
 use exeat_sandbox::{
     Access, BUNDLE, FILES, Listeners, Plan, Running, Sandbox, Streams, account_home, scrub,
     sockets, state_folders, variables,
 };
 use exeat_types::{AgentId, Timestamp};
 
-use super::keys;
+use super::{keys, signing};
 use crate::{
     env,
     folder::DataFolder,
-    settings::{Anchor, Settings},
+    settings::{Anchor, Settings, read_sources},
     socket::{Attach, Attached, Client, Failure, Hold, Replies, Request, connect_or_start},
 };
 
@@ -74,6 +75,7 @@ pub(in crate::commands) fn seal(sealing: Sealing<'_>) -> anyhow::Result<Sealed> 
     if home.is_none() && sealing.hold == Hold::Strict {
         bail!("no home folder is known, so its credentials could not be covered; set `HOME`");
     }
+    let sealing_env = sealing.env.clone();
     let plan = Plan {
         hide: hidden(&sealing, home.as_deref())?,
         access: access(&sealing, home)?,
@@ -103,11 +105,14 @@ pub(in crate::commands) fn seal(sealing: Sealing<'_>) -> anyhow::Result<Sealed> 
             .into_iter()
             .map(|(name, value)| (name.into(), value.into())),
     );
-    let files = vec![
+    let signing = signing::inside(&attached.signing, &sealing_env)?;
+    inside.extend(signing.env);
+    let mut files = vec![
         (store, exeat_ca::trust_store(&attached.bundle_pem)?),
         (root, attached.root_pem.into_bytes()),
         (bundle, attached.bundle_pem.into_bytes()),
     ];
+    files.extend(signing.files);
     Ok(Sealed {
         running: prepared.go(inside, files)?,
         served,
@@ -190,6 +195,8 @@ fn deciding(sealing: &Sealing<'_>) -> anyhow::Result<Vec<PathBuf>> {
         keep.extend(tls.client_ca.clone());
     }
     let settings = sealing.settings;
+    let programs = depends(settings)?.programs.into_iter();
+    keep.extend(programs.filter(|path| path.exists()));
     let deciding = settings.watched().into_iter();
     let deciding = deciding.chain(settings.network.roots_from.clone());
     for path in deciding.chain(journal(sealing)).chain(anchor(sealing)) {
@@ -213,6 +220,7 @@ fn withheld(env: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
 fn hidden(sealing: &Sealing<'_>, home: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
     let mut hide = vec![sealing.folder.path().to_path_buf()];
     hide.extend(journal(sealing));
+    hide.extend(depends(sealing.settings)?.keys);
     // Other gates keep their things there; a gate that is soon gone also its project.
     let state = env::state_folder().filter(|state| state.exists());
     let state = state.map(|state| state.canonicalize()).transpose();
@@ -230,6 +238,11 @@ fn hidden(sealing: &Sealing<'_>, home: Option<&Path>) -> anyhow::Result<Vec<Path
         .filter_map(named);
     hide.extend(runtime.filter(|path| path.is_absolute() && path.exists()));
     Ok(hide)
+}
+
+/// What tools that run on this machine depend on.
+fn depends(settings: &Settings) -> anyhow::Result<Depends> {
+    Ok(Depends::of(&read_sources(&settings.policy)?.tools))
 }
 
 /// Where the journal is, if not where it usually is.

@@ -63,7 +63,7 @@ fn without_an_answer_keys_are_withheld_and_named() {
             "{told}"
         );
         assert!(
-            told.contains("withheld: AWS_ACCESS_KEY_ID; keys for AWS are not brokered"),
+            told.contains("withheld: AWS_ACCESS_KEY_ID; keys for AWS are not taken from variables"),
             "{told}"
         );
         assert!(
@@ -109,7 +109,7 @@ fn with_yes_they_are_sealed_and_replaced_and_their_presets_are_shown_and_install
     assert!(before.starts_with("# mine\n[agents.env]\n"), "{before}");
     let why = [
         "why",
-        "POST",
+        "GET",
         "https://api.github.com/repos/a/b/issues",
         "--agent",
         "env",

@@ -4,7 +4,7 @@ mod first;
 mod keys;
 mod rules;
 mod screen;
-mod server;
+pub(crate) mod server;
 
 use std::process::Output;
 
