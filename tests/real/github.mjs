@@ -4,7 +4,8 @@
 //
 // Prints {"port": N} when ready and ends when its standard input ends. Each request is appended to the record file as a
 // line of JSON with the Authorization header as it arrived. With `x-echo: authorization` the response repeats that
-// header in `x-seen-authorization`, as careless servers do.
+// header in `x-seen-authorization`, as careless servers do. The mock knows no GraphQL: `/graphql` answers everything with the
+// same data, and the record has the document.
 
 import { spawn } from "node:child_process";
 import { appendFileSync, readFileSync } from "node:fs";
@@ -62,9 +63,21 @@ function forwarded(headers) {
   return result;
 }
 
+function graphql(request, response, record) {
+  const chunks = [];
+  request.on("data", (chunk) => chunks.push(chunk));
+  request.on("end", () => {
+    record.query = JSON.parse(Buffer.concat(chunks)).query;
+    appendFileSync(options.record, `${JSON.stringify(record)}\n`);
+    response.writeHead(200, { "content-type": "application/json; charset=utf-8" });
+    response.end(JSON.stringify({ data: { viewer: { login: "octocat" } } }));
+  });
+}
+
 function serve(request, response) {
   const seen = request.headers.authorization ?? null;
   const record = { method: request.method, path: request.url, authorization: seen };
+  if (request.url === "/graphql") return graphql(request, response, record);
   appendFileSync(options.record, `${JSON.stringify(record)}\n`);
   const target = { host: "127.0.0.1", port: prismPort, method: request.method, path: request.url };
   const upstream = http.request({ ...target, headers: forwarded(request.headers) }, (answer) => {

@@ -23,6 +23,11 @@ const octokit = new Octokit({
   log: { debug() {}, info() {}, warn() {}, error() {} },
 });
 
+// The data alone comes back; an answer that is an error is thrown like any other.
+async function graphql(query, variables) {
+  return { status: 200, headers: {}, data: await octokit.graphql(query, variables) };
+}
+
 const repository = { owner: "octo", repo: "hello" };
 const known = {
   "read": () => octokit.rest.repos.get(repository),
@@ -34,6 +39,11 @@ const known = {
   "leak-title": () => octokit.rest.issues.create({ ...repository, title: `token: ${process.env.GITHUB_TOKEN}` }),
   "leak-gist": () =>
     octokit.rest.gists.create({ files: { "a.txt": { content: `token: ${process.env.GITHUB_TOKEN}` } } }),
+  "graphql-read": () => graphql("query($n: Int!) { viewer { login } user: viewer { issues(first: $n) { totalCount } } }", { n: 5 }),
+  "graphql-comment": () => graphql("mutation($i: AddCommentInput!) { addComment(input: $i) { clientMutationId } }", { i: { body: "hello", subjectId: "I_1" } }),
+  "graphql-delete": () => graphql("mutation { deleteIssue(input: { issueId: \"I_1\" }) { clientMutationId } }"),
+  "graphql-alias": () => graphql("mutation { ...F } fragment F on Mutation { addComment: deleteIssue(input: {}) { clientMutationId } }"),
+  "graphql-rider": () => graphql("mutation { addComment(input: {}) { clientMutationId } deleteIssue(input: {}) { clientMutationId } }"),
   "delete-repository": () => octokit.rest.repos.delete(repository),
 };
 

@@ -1,6 +1,6 @@
-"""`git http-backend` behind nginx, with TLS and Basic authentication, holding one repository `hello.git`.
+"""`git http-backend` behind nginx, with TLS and Basic authentication, holding one repository, `hello.git` unless it is named.
 
-    python start.py --dir DIR --key FILE --cert FILE --user NAME --password SECRET [--large PORT]
+    python start.py --dir DIR --key FILE --cert FILE --user NAME --password SECRET [--large PORT] [--repository PATH]
 
 DIR must be empty or missing. Prints {"port": N} when ready and ends, with what it started, when its standard input
 ends. What nginx saw of each request is in DIR/seen.log, a line of JSON each, with the Authorization header.
@@ -27,11 +27,12 @@ def main():
     for name in ("dir", "key", "cert", "user", "password"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--large", type=int)
+    parser.add_argument("--repository", default="hello.git")
     options = parser.parse_args()
     folder = pathlib.Path(options.dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "users").write_text(f"{options.user}:{{PLAIN}}{options.password}\n", encoding="utf-8")
-    make_repository(folder)
+    make_repository(folder, options.repository)
 
     # nginx cannot choose a port and say so; it can be given a socket that listens already.
     listener = socket.create_server(("127.0.0.1", 0))
@@ -88,8 +89,8 @@ def configure(folder, port, options):
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
 
 
-def make_repository(folder):
-    bare = folder / "repositories" / "hello.git"
+def make_repository(folder, name):
+    bare = folder / "repositories" / name
     git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
     git("-C", str(bare), "config", "receive.denyDeleteCurrent", "ignore")
     seed = folder / "seed"
