@@ -6,10 +6,11 @@ use std::{fmt::Write as _, fs, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use exeat_ca::{Authority, Root};
 use exeat_custody::{
-    CredentialSpec, Custody, Kind, SecretRef, Shape, SoftwareSigner, token::TokenKey,
+    CredentialSpec, Custody, Error, Keep, Kind, Live, Loaded, SecretRef, Shape, SoftwareSigner,
+    token::TokenKey,
 };
 use exeat_ledger::Ledger;
-use exeat_pipeline::{Gate, Network, Parts, Rules};
+use exeat_pipeline::{Gate, Network, Outbound, Parts, Rules};
 use exeat_policy::{Policy, Sources, World};
 use exeat_proxy::{Door, Mode, Options, Proxy};
 use exeat_types::{
@@ -50,6 +51,8 @@ pub(crate) fn run(site: &Site, rules: usize) -> anyhow::Result<()> {
             tokens: Arc::new(TokenKey::new(&key(2))),
             registry: prometheus::Registry::new(),
             observer: None,
+            outbound: Outbound::new(Arc::clone(&clock), tokio::runtime::Handle::current()),
+            keep: Arc::new(Nothing),
         })?;
         let proxy = Proxy::new(
             gate,
@@ -73,6 +76,23 @@ pub(crate) fn run(site: &Site, rules: usize) -> anyhow::Result<()> {
         proxy.serve(listener, Arc::new(door)).await;
         Ok(())
     })
+}
+
+/// Notes nothing: no credential of this road has an issuer.
+struct Nothing;
+
+impl Keep for Nothing {
+    fn load(&self, _: &str) -> Result<Option<Secret>, Error> {
+        Ok(None)
+    }
+
+    fn store(&self, _: &str, _: &Secret) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 fn made(site: &Site, rules: usize) -> anyhow::Result<Rules> {
@@ -105,14 +125,14 @@ fn made(site: &Site, rules: usize) -> anyhow::Result<Rules> {
             id: id(index)?,
             kind: Kind::Bearer,
             origins: vec![origin.clone()],
-            secret: SecretRef::Env("NONE".to_owned()),
+            secret: Some(SecretRef::Env("NONE".to_owned())),
             shape: Shape::Auto,
         };
-        loaded.push((spec, secret, 1));
+        loaded.push(Loaded::new(spec, secret, 1));
     }
     let credentials = loaded
         .iter()
-        .map(|(spec, ..)| (spec.id.clone(), spec.origins.clone()))
+        .map(|one| (one.spec.id.clone(), one.spec.origins.clone()))
         .collect();
     let world = World {
         agents: [(agent.clone(), Vec::new())].into(),
@@ -124,7 +144,7 @@ fn made(site: &Site, rules: usize) -> anyhow::Result<Rules> {
         cedar: Vec::new(),
     };
     let compiled = Policy::compile(&sources, &world).context("the policy")?;
-    let custody = Custody::build(loaded, &[agent], &Secret::new(vec![3; 32]));
+    let custody = Custody::build(loaded, &[agent], &Secret::new(vec![3; 32]), &Live::new()?);
     let custody = custody.map_err(|problems| anyhow::anyhow!("custody: {problems:?}"))?;
     let mut network = Network::default();
     let target = (origin.host, origin.port);
@@ -134,5 +154,6 @@ fn made(site: &Site, rules: usize) -> anyhow::Result<Rules> {
         policy: Arc::new(compiled),
         custody: Arc::new(custody),
         network,
+        unreachable: std::collections::BTreeMap::new(),
     })
 }

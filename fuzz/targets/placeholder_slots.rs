@@ -4,8 +4,8 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use exeat_custody::{Ask, CredentialSpec, Custody, Kind, Shape, Slot};
-use exeat_types::{AgentId, CredentialId, Origin, Secret};
+use exeat_custody::{Ask, CredentialSpec, Custody, Kind, Live, Loaded, Shape, Slot};
+use exeat_types::{AgentId, CredentialId, Origin, Secret, Timestamp};
 use http::{HeaderMap, HeaderValue, header};
 
 const SECRET: &str = "CANARY-fuzz-slots-0001";
@@ -54,8 +54,12 @@ pub(crate) fn run(bytes: &[u8]) {
         query: Some(&query),
         headers: &headers,
         body: Some(&body),
+        method: &http::Method::POST,
+        others: &[],
+        token: None,
         credential: Some(&ground.credential),
         slots: &[Slot::Body("/token".to_owned())],
+        now: Timestamp::from_millis(0),
     };
     let Ok(prepared) = ground.custody.prepare(&ask) else {
         return;
@@ -100,13 +104,19 @@ fn ground() -> Option<Ground> {
         id: credential.clone(),
         kind: Kind::Bearer,
         origins: vec![origin.clone()],
-        secret: "sealed:shop".parse().ok()?,
+        secret: Some("sealed:shop".parse().ok()?),
         shape: Shape::Generic,
     };
     let secret = Secret::new(SECRET.as_bytes().to_vec());
     let key = Secret::new(b"CANARY-fuzz-placeholder-key-0001".to_vec());
     let agents = std::slice::from_ref(&agent);
-    let custody = Custody::build(vec![(spec, secret, 1)], agents, &key).ok()?;
+    let custody = Custody::build(
+        vec![Loaded::new(spec, secret, 1)],
+        agents,
+        &key,
+        &Live::new().ok()?,
+    )
+    .ok()?;
     let placeholder = custody.placeholder(&agent, &credential)?.to_owned();
     Some(Ground {
         custody,

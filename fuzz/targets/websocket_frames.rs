@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use exeat_custody::{
-    Custody, Watch,
+    Custody, Live, Watch,
     redact::{Deflate, Patterns, TextRules, Unsafe, WebSocketScrubber, WebSocketWatch},
 };
 use exeat_types::Secret;
@@ -33,7 +33,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 fn watch() -> Option<Arc<Watch>> {
     let key = Secret::new(b"CANARY-fuzz-placeholder-key-0001".to_vec());
-    let custody = Custody::build(Vec::new(), &[], &key).ok()?;
+    let custody = Custody::build(Vec::new(), &[], &key, &Live::new().ok()?).ok()?;
     Some(custody.watch())
 }
 
