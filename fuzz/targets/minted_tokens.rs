@@ -79,7 +79,7 @@ fn ground() -> Option<Ground> {
     let agent = AgentId::new("fuzz").ok()?;
     let key = Secret::new(b"CANARY-fuzz-key-0001".to_vec());
     let live = Live::new().ok()?;
-    let custody = Custody::build(Vec::new(), &[agent.clone()], &key, &live).ok()?;
+    let custody = Custody::build(Vec::new(), std::slice::from_ref(&agent), &key, &live).ok()?;
     let here = Origin::parse("https://issuer.example").ok()?;
     let forms = [
         MintForm::Oauth,

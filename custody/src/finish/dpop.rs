@@ -283,7 +283,7 @@ mod tests {
         let thumbprint = Jwk::of(&*signer).unwrap().thumbprint();
         assert_eq!(thumbprint, "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
         let token = Secret::new(b"CANARY-dpop-token".to_vec());
-        let refused = super::proof(&of(&signer, &origin(), &token)).unwrap_err();
+        let refused = proof(&of(&signer, &origin(), &token)).unwrap_err();
         assert_eq!(refused, NotIssued::Signer("the device is gone"));
     }
 

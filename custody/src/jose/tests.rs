@@ -8,6 +8,7 @@ use crate::SoftwareSigner;
 
 const ES256_TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
 
+#[expect(clippy::needless_pass_by_value, reason = "a row reads better")]
 fn jwk(value: Value) -> Jwk {
     Jwk::read(&value).unwrap()
 }
@@ -69,7 +70,7 @@ fn what_is_signed_verifies_and_what_was_changed_does_not() {
     let signer = ed25519();
     let header = members(json!({ "typ": "JWT", "kid": "one" }));
     let claims = members(json!({ "iss": "exeat", "n": 1 }));
-    let token = jwt(&signer, header.clone(), &claims).unwrap();
+    let token = jwt(&signer, header, &claims).unwrap();
     let key = Jwk::of(&*signer).unwrap();
     let verified = verify(&token, &[jwk(es256()), key.clone()]).unwrap();
     assert_eq!(verified.claims, claims);

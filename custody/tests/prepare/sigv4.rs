@@ -390,7 +390,7 @@ fn what_cannot_be_signed_or_is_for_something_else_is_refused() {
     both.target = format!("/test.txt?X-Amz-Signature={}", "0".repeat(64));
     both.refused(&custody, &because("it bears more than one signature"));
     let mut half = get.clone();
-    half.target = both.target.clone();
+    half.target = both.target;
     half.refused(&custody, &because("its signature is malformed"));
     for (hash, problem) in [
         (EMPTY, "its body is not the one whose hash it states"),

@@ -257,6 +257,7 @@ mod tests {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a row reads better")]
     fn check(body: &[u8], ending: Ending, expect: Result<(), Refused>) {
         let got = chunks(ending).push(body, Last::Yes);
         assert_eq!(
@@ -315,7 +316,11 @@ mod tests {
             let body = body(&[&first, &second], end);
             let out = Chunks::new(chain, ending).push(&body, Last::Yes).unwrap();
             let text = String::from_utf8(out.to_vec()).unwrap();
-            let after = |mark| text.split(mark).skip(1).map(|rest| rest[..64].to_owned());
+            let after = |mark| {
+                text.split(mark)
+                    .skip(1)
+                    .map(|rest| rest.get(..64).unwrap().to_owned())
+            };
             after(MARK).chain(after(TRAILER_MARK)).collect::<Vec<_>>()
         };
         let plain = published("4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9");
