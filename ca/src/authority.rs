@@ -218,5 +218,4 @@ impl Cache {
 }
 
 #[cfg(test)]
-#[path = "authority_tests.rs"]
 mod tests;

@@ -14,7 +14,7 @@ mod registry;
 pub(crate) mod stand_in;
 mod url;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use exeat_types::{CredentialId, DeviceFailure, Origin, Reason, Secret, Signer, Timestamp};
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
@@ -72,7 +72,17 @@ pub enum Presented {
     Scheme(&'static str),
 }
 
+/// A token is no longer used this long before it ends, or a tenth of its life before, and at most half of it.
+const SKEW: Duration = Duration::from_secs(30);
+
 impl Token {
+    /// Until when it is used; without an end, for as long as it is taken.
+    pub fn used_until(&self) -> Option<Timestamp> {
+        let life = self.expires?.since(self.obtained);
+        let skew = SKEW.max(life / 10).min(life / 2);
+        Some(self.obtained.after(life.saturating_sub(skew)))
+    }
+
     /// Everything that stands for it in a request, to be looked for in responses.
     pub fn forms(&self) -> Vec<Secret> {
         let mut forms = vec![self.secret.duplicate()];

@@ -3,11 +3,13 @@
 
 #[cfg(test)]
 mod contract;
-#[cfg(all(test, feature = "pkcs11"))]
+#[cfg(feature = "pkcs11")]
+#[cfg(test)]
 mod pkcs11;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
 mod software;
-#[cfg(all(test, feature = "tpm"))]
+#[cfg(feature = "tpm")]
+#[cfg(test)]
 mod tpm;

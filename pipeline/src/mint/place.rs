@@ -16,8 +16,6 @@ use tokio::sync::watch;
 
 use super::Outcome;
 
-/// A token is no longer used this long before it expires, or a tenth of its life before.
-const SKEW: Duration = Duration::from_secs(30);
 /// How many tokens of one credential have a place. What they are narrowed to, agents choose.
 const PLACES_PER_CREDENTIAL: usize = 64;
 
@@ -154,10 +152,7 @@ impl Held {
     /// When it ages and ends follows from its life.
     pub(super) fn new(token: Arc<Token>, mark: u64) -> Self {
         let life = token.expires.map(|ends| ends.since(token.obtained));
-        let ends = life.map(|life| {
-            let skew = SKEW.max(life / 10).min(life / 2);
-            token.obtained.after(life.saturating_sub(skew))
-        });
+        let ends = token.used_until();
         let ageing = life.map(|life| token.obtained.after(life / 5 * 4));
         Self {
             mark,

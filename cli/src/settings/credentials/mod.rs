@@ -7,14 +7,14 @@ mod documented;
 mod entitlement;
 mod github;
 mod google;
-#[cfg(test)]
-mod issued_tests;
 mod mtls;
 mod oauth;
 mod registry;
 mod signature;
 mod sigv4;
 mod simple;
+#[cfg(test)]
+mod tests;
 
 use exeat_custody::{Kind, Shape};
 use exeat_types::{

@@ -1,6 +1,6 @@
 //! What is kept of a grant that a person gave: sealed, and durable before any of it is used.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use exeat_types::{Secret, Signer, Timestamp};
@@ -13,8 +13,6 @@ use crate::{
 };
 
 const FORMAT: u32 = 1;
-/// A token is not used in the last part of its life: this long, or a tenth of it, whichever is longer.
-const SKEW: Duration = Duration::from_secs(30);
 /// Why a grant is of no use that an operator took back.
 const TAKEN_BACK: &str = "it was taken back";
 
@@ -251,17 +249,10 @@ impl Grant {
 
     /// Its token, unless that ends soon or is the one that was of no use.
     pub(super) fn good(&self, work: Work<'_>, signer: Option<Arc<dyn Signer>>) -> Option<Token> {
-        let obtained = Timestamp::from_millis(self.obtained);
-        let spent = work.spent.is_some_and(|spent| obtained <= spent);
-        let ends = self.expires.map(Timestamp::from_millis);
-        let soon = ends.is_some_and(|ends| {
-            let skew = SKEW.max(ends.since(obtained) / 10);
-            work.now.after(skew) >= ends
-        });
-        if spent || soon {
-            return None;
-        }
-        self.token(signer)
+        let token = self.token(signer)?;
+        let spent = work.spent.is_some_and(|spent| token.obtained <= spent);
+        let soon = token.used_until().is_some_and(|end| end <= work.now);
+        (!spent && !soon).then_some(token)
     }
 
     /// Its token as it is.
