@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use exeat_types::{CredentialId, Origin, Secret, Signer};
+use exeat_types::{BasicPart, CredentialId, Origin, Secret, Signer};
 use http::{HeaderMap, HeaderName};
 
 use crate::{Ask, ClientIdentity, Finish, Issuer, Refused, SecretRef, Shape};
@@ -126,15 +126,6 @@ pub enum Slot {
     Basic(BasicPart),
     /// The item of `Sec-WebSocket-Protocol` that begins so. The secret goes behind that whatever stands there.
     Protocol(String),
-}
-
-/// A part of a Basic pair (RFC 7617 section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BasicPart {
-    /// What stands before the colon.
-    User,
-    /// What stands behind it.
-    Password,
 }
 
 /// A secret that goes into the slots that a tool declares, and nowhere else.

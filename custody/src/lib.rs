@@ -33,7 +33,7 @@ pub mod signer;
 pub mod token;
 mod vault;
 
-pub use credential::{BasicPart, CredentialSpec, InSlots, Kind, Made, Make, Material, Signs, Slot};
+pub use credential::{CredentialSpec, InSlots, Kind, Made, Make, Material, Signs, Slot};
 pub use custody::{Custody, Loaded, Plan};
 pub use error::Error;
 pub use finish::sigv4::SigV4;
@@ -53,7 +53,7 @@ pub use issue::{
 pub use keyring::{Keyring, OsKeyring};
 pub use live::Live;
 pub use master::{Cost, MasterKey};
-pub use minted::{MintForm, MintRule, MintedAt, MintedPart, Minting, Rewritten};
+pub use minted::{MintRule, MintedAt, MintedPart, Minting, Rewritten};
 pub use outside::{NoReply, Outside, OwnRequest, Reply, Waiting};
 pub use placeholder::{Scan, Watch, thumbprint};
 pub use prepare::{Ask, Prepared, Refused, Used};

@@ -4,10 +4,10 @@
 use std::sync::OnceLock;
 
 use exeat_custody::{
-    Custody, Live, MintForm, MintRule, Minting,
+    Custody, Live, MintRule, Minting,
     redact::{TextRules, Written},
 };
-use exeat_types::{AgentId, Origin, Reach, Secret, Timestamp, unique_json};
+use exeat_types::{AgentId, MintForm, Origin, Reach, Secret, Timestamp, unique_json};
 use serde_json::Value;
 
 struct Ground {
@@ -90,7 +90,7 @@ fn ground() -> Option<Ground> {
     let to = [Reach::from(here.clone())];
     let rules = forms
         .into_iter()
-        .map(|form| (form, form.rules(&to, &here)))
+        .map(|form| (form, MintRule::known(form, &to, &here)))
         .collect();
     Some(Ground {
         custody,

@@ -1,6 +1,6 @@
 //! What a tool declares of placeholders and of tokens in responses, in the words of custody.
 
-use exeat_custody::{BasicPart, MintForm, MintRule, MintedAt, MintedPart, Slot};
+use exeat_custody::{MintRule, MintedAt, MintedPart, Slot};
 use exeat_policy::{self as policy, Mints, Tool};
 use exeat_types::Reach;
 
@@ -16,8 +16,7 @@ fn slot(slot: &policy::Slot, tool: &Tool, path: &str) -> Option<Slot> {
         policy::Slot::Query(name) => Slot::Query(name.clone()),
         policy::Slot::Body(pointer) => Slot::Body(pointer.clone()),
         policy::Slot::Path(name) => Slot::Path(tool.part_of_path(name, path)?),
-        policy::Slot::Basic(policy::BasicPart::User) => Slot::Basic(BasicPart::User),
-        policy::Slot::Basic(policy::BasicPart::Password) => Slot::Basic(BasicPart::Password),
+        policy::Slot::Basic(part) => Slot::Basic(*part),
         policy::Slot::Protocol(prefix) => Slot::Protocol(prefix.clone()),
     })
 }
@@ -29,18 +28,9 @@ pub(crate) fn mint_rules(tool: &Tool) -> Vec<MintRule> {
         Mints::Form { form, to } => {
             let own = [Reach::from(tool.origin.clone())];
             let to = if to.is_empty() { &own[..] } else { to };
-            known(*form).rules(to, &tool.origin)
+            MintRule::known(*form, to, &tool.origin)
         }
         Mints::Places(places) => places.iter().map(rule).collect(),
-    }
-}
-
-const fn known(form: policy::MintForm) -> MintForm {
-    match form {
-        policy::MintForm::Oauth => MintForm::Oauth,
-        policy::MintForm::Sts => MintForm::Sts,
-        policy::MintForm::Registry => MintForm::Registry,
-        policy::MintForm::Github => MintForm::Github,
     }
 }
 

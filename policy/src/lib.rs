@@ -38,8 +38,8 @@ pub use decide::{Approve, Approver, Decision, Effect, Question, Remember, Silenc
 pub use llm::{Api, LlmRules, ProviderTools};
 pub use local::{Depends, Exec, Local, Options, Output, Sign, SignFormat, Stdin, Template};
 pub use policy::{Policy, Sources, World};
-pub use response::{HiddenText, Markers, MintForm, MintPlace, MintedAt, Mints, Pii, ResponseRules};
+pub use response::{HiddenText, Markers, MintPlace, MintedAt, Mints, Pii, ResponseRules};
 pub use route::{Found, NotFound};
 pub use settle::Unsettled;
-pub use tool::{BasicPart, BodyNeed, Category, Protocol, Record, Slot, Strategy, Tool};
+pub use tool::{BodyNeed, Category, Protocol, Record, Slot, Strategy, Tool};
 pub use why::{Explanation, RuleSeen, Sight};

@@ -1,6 +1,6 @@
 //! What a tool asks of its responses, as declared. Custody and the pipeline carry it out.
 
-use exeat_types::Reach;
+use exeat_types::{MintForm, Reach};
 use http::HeaderName;
 
 use crate::Slot;
@@ -39,35 +39,6 @@ pub enum Mints {
     },
     /// Those at these places.
     Places(Vec<MintPlace>),
-}
-
-/// A response whose form is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MintForm {
-    /// A token endpoint of OAuth.
-    Oauth,
-    /// Keys of a session, as AWS STS answers them.
-    Sts,
-    /// A token service of a container registry.
-    Registry,
-    /// An installation token of a GitHub App.
-    Github,
-}
-
-impl MintForm {
-    /// Every form, with the word in tool files.
-    pub const NAMED: [(&'static str, Self); 4] = [
-        ("oauth", Self::Oauth),
-        ("sts", Self::Sts),
-        ("registry", Self::Registry),
-        ("github", Self::Github),
-    ];
-
-    /// The word in tool files.
-    pub fn name(self) -> &'static str {
-        let named = Self::NAMED.iter().find(|(_, form)| *form == self);
-        named.map_or("", |(name, _)| name)
-    }
 }
 
 /// A place in a response that holds a secret.

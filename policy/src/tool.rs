@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, ops::Range, str::FromStr, sync::Arc};
 
-use exeat_types::{CredentialId, Malformed, Origin, ToolName};
+use exeat_types::{BasicPart, CredentialId, Malformed, Origin, ToolName};
 use http::{HeaderName, Method};
 use jsonschema::Validator;
 use serde_json::Value;
@@ -244,15 +244,6 @@ pub enum Slot {
     Basic(BasicPart),
     /// The item of `Sec-WebSocket-Protocol` that begins so.
     Protocol(String),
-}
-
-/// A part of a Basic pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BasicPart {
-    /// What stands before the colon.
-    User,
-    /// What stands behind it.
-    Password,
 }
 
 impl FromStr for Slot {

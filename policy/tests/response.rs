@@ -2,10 +2,10 @@
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use exeat_policy::{
-    HiddenText, Markers, MintForm, MintPlace, MintedAt, Mints, Pii, Policy, ResponseRules, Slot,
-    Sources, World,
+    HiddenText, Markers, MintPlace, MintedAt, Mints, Pii, Policy, ResponseRules, Slot, Sources,
+    World,
 };
-use exeat_types::Source;
+use exeat_types::{MintForm, Source};
 
 fn compile(response: &str) -> Result<ResponseRules, String> {
     let text = format!(

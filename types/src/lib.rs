@@ -18,6 +18,7 @@ mod reason;
 mod regime;
 mod secret;
 mod signer;
+mod slot;
 
 pub use canonical::{canonical_json, unique_json};
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
@@ -32,6 +33,7 @@ pub use reason::{Fault, Reason};
 pub use regime::Regime;
 pub use secret::Secret;
 pub use signer::{Algorithm, DeviceFailure, Sealer, Signer};
+pub use slot::{BasicPart, MintForm};
 
 /// A value that did not parse: what was expected and, without repeating secrets, what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Header fields: the kind's own slot, declared slots, slots that are claimed, and all others.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use exeat_types::Secret;
+use exeat_types::{BasicPart, Secret};
 use http::{
     HeaderName, HeaderValue,
     header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL},
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Bound, Desk, Place, Presented, Writing, session::Session};
 use crate::{
-    BasicPart, Refused, Slot,
+    Refused, Slot,
     inject::{Form, basic::presented_pair},
 };
 

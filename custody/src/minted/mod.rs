@@ -8,7 +8,7 @@ mod places;
 mod rewrite;
 mod shelf;
 
-use exeat_types::{AgentId, Origin, Reach, Secret, Timestamp};
+use exeat_types::{AgentId, MintForm, Origin, Reach, Secret, Timestamp};
 use http::{HeaderName, header::AUTHORIZATION};
 
 use crate::Slot;
@@ -57,25 +57,12 @@ pub enum MintedPart {
     SessionToken,
 }
 
-/// Kinds of responses whose form is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MintForm {
-    /// A token endpoint of OAuth (RFC 6749 section 5.1), in the spellings that are met.
-    Oauth,
-    /// Keys of a session, from AWS STS and what answers like it.
-    Sts,
-    /// A token service of a container registry.
-    Registry,
-    /// An installation token of a GitHub App.
-    Github,
-}
-
-impl MintForm {
-    /// What is secret in such a response of `here`: tokens may go `to` these hosts, a refresh token only back.
-    pub fn rules(self, to: &[Reach], here: &Origin) -> Vec<MintRule> {
+impl MintRule {
+    /// What is secret in a response of this form from `here`: tokens may go `to` these hosts, a refresh token only back.
+    pub fn known(form: MintForm, to: &[Reach], here: &Origin) -> Vec<Self> {
         use MintedPart::{Claims, KeyId, Lasting, SecretKey, SessionToken, Token};
-        let members: &[(&'static str, MintedPart)] = match self {
-            Self::Oauth => &[
+        let members: &[(&'static str, MintedPart)] = match form {
+            MintForm::Oauth => &[
                 ("access_token", Token),
                 ("accessToken", Token),
                 ("refresh_token", Lasting),
@@ -83,7 +70,7 @@ impl MintForm {
                 ("id_token", Claims),
                 ("idToken", Claims),
             ],
-            Self::Sts => &[
+            MintForm::Sts => &[
                 ("AccessKeyId", KeyId),
                 ("accessKeyId", KeyId),
                 ("SecretAccessKey", SecretKey),
@@ -91,12 +78,12 @@ impl MintForm {
                 ("SessionToken", SessionToken),
                 ("sessionToken", SessionToken),
             ],
-            Self::Registry => &[
+            MintForm::Registry => &[
                 ("token", Token),
                 ("access_token", Token),
                 ("refresh_token", Lasting),
             ],
-            Self::Github => &[("token", Token)],
+            MintForm::Github => &[("token", Token)],
         };
         let rule = |(name, part): &(&'static str, MintedPart)| {
             let back = || vec![Reach::from(here.clone())];
@@ -106,7 +93,7 @@ impl MintForm {
                 Claims => (Vec::new(), Vec::new()),
                 KeyId | SecretKey | SessionToken => (to.to_vec(), Vec::new()),
             };
-            MintRule {
+            Self {
                 at: MintedAt::Member(name),
                 part: *part,
                 to,

@@ -259,7 +259,9 @@ fn unescaped(text: &str) -> Option<String> {
 mod tests {
     use exeat_types::Origin;
 
-    use super::{super::MintForm, *};
+    use exeat_types::MintForm;
+
+    use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -270,7 +272,7 @@ mod tests {
     )]
     fn check(form: MintForm, body: &str, expect: Option<(&[&str], Option<u64>)>) {
         let here = Origin::parse("https://issuer.test").unwrap();
-        let rules = form.rules(&[], &here);
+        let rules = MintRule::known(form, &[], &here);
         let places = find(body.as_bytes(), &rules, NOW).ok();
         let found = places.map(|places| {
             let texts: Vec<String> = places

@@ -2,10 +2,10 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use exeat_custody::{
-    Custody, MintForm, MintRule, MintedAt, MintedPart, Minting, Slot,
+    Custody, MintRule, MintedAt, MintedPart, Minting, Slot,
     redact::{TextRules, Unsafe, Written},
 };
-use exeat_types::{Origin, Reach, Timestamp};
+use exeat_types::{MintForm, Origin, Reach, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::world::{Call, GITHUB, agent, call, custody, own};
@@ -15,7 +15,7 @@ const API: &str = "https://api.example";
 
 fn rules(form: MintForm) -> Vec<MintRule> {
     let to: Reach = API.parse().unwrap();
-    form.rules(&[to], &Origin::parse(ISSUER).unwrap())
+    MintRule::known(form, &[to], &Origin::parse(ISSUER).unwrap())
 }
 
 fn minting(rules: &[MintRule]) -> Minting<'_> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use exeat_custody::{BasicPart, Custody, InSlots, Kind, Live, Loaded, Refused, SigV4, Slot};
+use exeat_custody::{Custody, InSlots, Kind, Live, Loaded, Refused, SigV4, Slot};
+use exeat_types::BasicPart;
 use http::HeaderName;
 
 use crate::world::{Call, GITHUB, agent, call, custody, foreign, id, own, secret, spec};

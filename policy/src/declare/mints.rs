@@ -1,11 +1,11 @@
 //! `[tool.response] mints`: which secrets a response hands out, by the name of a known form or place by place.
 
 use exeat_types::{
-    Report,
+    MintForm, Report,
     config::{Item, Table},
 };
 
-use crate::{MintForm, MintPlace, MintedAt, Mints, Slot};
+use crate::{MintPlace, MintedAt, Mints, Slot};
 
 /// Reads `mints` and `mints-for`.
 pub(super) fn mints(table: &Table<'_>, report: &mut Report) -> Mints {
