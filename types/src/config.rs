@@ -62,6 +62,11 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Takes a key for known: somebody else reads it.
+    pub fn leave(&self, key: &'static str) {
+        self.asked.borrow_mut().push(key);
+    }
+
     /// The value of a key that must be there.
     pub fn need(&self, key: &'static str, report: &mut Report) -> Option<Item<'a>> {
         let found = self.get(key);

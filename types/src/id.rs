@@ -114,6 +114,14 @@ name_type! {
     FamilyId, "token family", parse_name
 }
 name_type! {
+    /// An approval: one question to a human, and its answer.
+    ApprovalId, "approval", parse_name
+}
+name_type! {
+    /// One run of an agent: what it did in one sandbox, or without one until it was quiet for long.
+    RunId, "run", parse_name
+}
+name_type! {
     /// The full name of a tool, such as `github.issues.create`.
     ToolName, "tool", parse_dotted
 }
@@ -122,6 +130,16 @@ impl AccountId {
     /// The account of a gate that serves one machine.
     pub fn local() -> Self {
         Self("local".into())
+    }
+}
+
+impl RunId {
+    /// A new id, written like that of a call.
+    ///
+    /// # Errors
+    /// When the operating system yields no random bytes.
+    pub fn fresh(now: Timestamp) -> Result<Self, DeviceFailure> {
+        Ok(Self(CallId::new(now)?.to_string().into()))
     }
 }
 

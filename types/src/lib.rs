@@ -4,6 +4,7 @@
 //! already valid, so nothing downstream checks it again. Read `reason.rs` next: it is the public vocabulary of refusal.
 
 mod canonical;
+pub mod capability;
 mod clock;
 pub mod config;
 mod diagnostic;
@@ -11,6 +12,7 @@ mod digest;
 mod host;
 mod id;
 pub mod limits;
+mod money;
 mod prefix;
 mod random;
 mod reach;
@@ -21,11 +23,15 @@ mod signer;
 mod slot;
 
 pub use canonical::{canonical_json, unique_json};
+pub use capability::Capability;
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
 pub use diagnostic::{Diagnostic, Report, Source, did_you_mean};
 pub use digest::{Digest, DigestBuilder};
 pub use host::{Authority, Host, Origin, Scheme};
-pub use id::{AccountId, AgentId, CallId, CredentialId, FamilyId, Seal, ToolName};
+pub use id::{
+    AccountId, AgentId, ApprovalId, CallId, CredentialId, FamilyId, RunId, Seal, ToolName,
+};
+pub use money::{Money, amount_in_words, parse_amount, parse_bytes};
 pub use prefix::Prefix;
 pub use random::random_bytes;
 pub use reach::Reach;

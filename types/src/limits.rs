@@ -55,6 +55,41 @@ pub const TOKENS_MAX: usize = 4096;
 /// Longest TLS client hello that is read before its name must be known, in bytes.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 64 * 1024;
 
+/// Largest body that a human is asked about: longer ones cannot be read anyway.
+pub const APPROVAL_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// All bodies that are kept for the open questions of one agent.
+pub const APPROVAL_BYTES_PER_AGENT_MAX: usize = 16 * 1024 * 1024;
+/// All bodies that are kept for open questions.
+pub const APPROVAL_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Questions of one agent that may be open.
+pub const APPROVALS_PER_AGENT_MAX: usize = 20;
+/// Approvals that are kept in memory, closed ones among them.
+pub const APPROVALS_KEPT_MAX: usize = 4096;
+/// Requests that were approved and are kept for a day to compare the next one with.
+pub const APPROVALS_LAST_MAX: usize = 256;
+/// All bodies of those.
+pub const APPROVAL_LAST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Calls that may wait for an answer at one moment.
+pub const APPROVAL_WAITS_MAX: usize = 512;
+/// Calls of one agent that may wait for an answer.
+pub const APPROVAL_WAITS_PER_AGENT_MAX: u32 = 64;
+/// Challenges of one approval that may be out at a time.
+pub const APPROVAL_CHALLENGES_MAX: usize = 16;
+/// A call is held this long for a human's answer.
+pub const APPROVAL_HOLD: Duration = Duration::from_secs(25);
+/// A question can be answered within this time.
+pub const APPROVAL_TIME: Duration = Duration::from_secs(60 * 60);
+/// What was granted once, or for a number of uses, has to be used within this time.
+pub const APPROVAL_USE_TIME: Duration = Duration::from_secs(60 * 60);
+/// A challenge has to be signed within this time.
+pub const APPROVAL_CHALLENGE_TIME: Duration = Duration::from_secs(5 * 60);
+/// After a refusal the same tool cannot be asked for within this time; it doubles with each further one.
+pub const APPROVAL_COOLING_MIN: Duration = Duration::from_secs(60);
+/// And never more than this.
+pub const APPROVAL_COOLING_MAX: Duration = Duration::from_secs(60 * 60);
+/// Nobody is notified of the same agent's questions about the same tool more often than this.
+pub const APPROVAL_NOTICE_PAUSE: Duration = Duration::from_secs(30);
+
 /// A client must finish its first head (or TLS hello) within this time.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A TLS handshake must end within this time.

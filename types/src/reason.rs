@@ -103,6 +103,22 @@ reasons! {
     PolicyForbids = "policy-forbids", 403, Policy, false, "do not retry; ask the operator for a rule that allows it";
     /// A rule asks for a human's approval
     ApprovalRequired = "approval-required", 403, Policy, false, "a human has to approve this call";
+    /// A human said no, or said no a short while ago
+    ApprovalRefused = "approval-refused", 403, Policy, false, "do not retry; the answer stands until the time in Retry-After has passed";
+    /// More calls than the agent's limits allow at this moment
+    RateLimited = "rate-limited", 429, Policy, true, "wait for the time in Retry-After";
+    /// The agent's limits allow this at other hours only
+    OutsideWindow = "outside-window", 403, Policy, false, "try again within the hours named in the detail";
+    /// A budget has no room for this call
+    BudgetExhausted = "budget-exhausted", 402, Policy, false, "ask the operator to raise the budget, or wait until its window is over";
+    /// The agent may work only while a human is present
+    HumanAbsent = "human-absent", 403, Policy, true, "a human has to sign in to the console";
+    /// The agent's session has lasted as long as it may
+    SessionEnded = "session-ended", 403, Policy, false, "start a new run";
+    /// The limits keep this agent from hosts that it has not used before
+    HostNew = "host-new", 403, Policy, false, "ask the operator to name the host, or to allow first use";
+    /// An operator has paused this agent
+    AgentPaused = "agent-paused", 403, Operator, true, "wait until the operator lets the agent go on";
     /// A placeholder stands where its credential has no slot
     PlaceholderMisused = "placeholder-misused", 403, Agent, false, "a placeholder works only where its provider expects the credential; take it out of the rest of the request";
     /// The call needs a credential that custody does not hold

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use anyhow::Context as _;
 
 /// Where keys are asked for.
-const READERS: [&str; 19] = [
+const READERS: [&str; 26] = [
     "cli/src/settings/credentials/entitlement.rs",
     "cli/src/settings/credentials/github.rs",
     "cli/src/settings/credentials/google.rs",
@@ -16,15 +16,22 @@ const READERS: [&str; 19] = [
     "cli/src/settings/credentials/signature.rs",
     "cli/src/settings/credentials/sigv4.rs",
     "cli/src/settings/credentials/simple.rs",
+    "cli/src/settings/notify.rs",
     "cli/src/settings/raw.rs",
+    "cli/src/settings/raw_console.rs",
     "cli/src/settings/signers/local.rs",
     "cli/src/settings/signers/remote.rs",
     "cli/src/settings/vault.rs",
+    "policy/src/cost.rs",
     "policy/src/declare.rs",
     "policy/src/declare/local.rs",
     "policy/src/declare/response.rs",
     "policy/src/declare/sections.rs",
+    "policy/src/limits/read.rs",
+    "policy/src/limits/read/amounts.rs",
+    "policy/src/risk.rs",
     "policy/src/rules.rs",
+    "policy/src/rules/approve.rs",
 ];
 
 /// How they are asked for.

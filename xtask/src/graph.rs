@@ -5,7 +5,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Each crate and the crates of ours that it may use. Tests may use any.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("exeat-types", &[]),
     ("exeat-policy", &["exeat-types"]),
     ("exeat-custody", &["exeat-types"]),
@@ -26,6 +26,16 @@ const EDGES: [(&str, &[&str]); 11] = [
         &["exeat-types", "exeat-ca", "exeat-pipeline"],
     ),
     (
+        "exeat-console",
+        &[
+            "exeat-types",
+            "exeat-policy",
+            "exeat-ledger",
+            "exeat-pipeline",
+        ],
+    ),
+    ("exeat-prove", &["exeat-types", "exeat-policy"]),
+    (
         "exeat",
         &[
             "exeat-types",
@@ -36,6 +46,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "exeat-sandbox",
             "exeat-pipeline",
             "exeat-proxy",
+            "exeat-console",
         ],
     ),
     (
@@ -54,9 +65,18 @@ const EDGES: [(&str, &[&str]); 11] = [
 ];
 
 /// Each dependency that belongs to few, and to whom.
-const OWNERS: [(&str, &[&str]); 33] = [
+const OWNERS: [(&str, &[&str]); 42] = [
     ("zeroize", &["exeat-types", "exeat-custody"]),
-    ("cedar-policy", &["exeat-policy"]),
+    ("cedar-policy", &["exeat-policy", "exeat-prove"]),
+    ("cedar-policy-symcc", &["exeat-prove"]),
+    ("jiff", &["exeat-policy"]),
+    ("ciborium", &["exeat-ledger"]),
+    ("axum", &["exeat-console"]),
+    ("maud", &["exeat-console"]),
+    ("qrcode", &["exeat-console"]),
+    ("utoipa", &["exeat-console"]),
+    ("utoipa-axum", &["exeat-console"]),
+    ("zbus", &["exeat-console"]),
     ("jsonschema", &["exeat-policy"]),
     ("matchit", &["exeat-policy"]),
     ("keyring", &["exeat-custody"]),
@@ -81,17 +101,29 @@ const OWNERS: [(&str, &[&str]); 33] = [
     ("httparse", &["exeat-proxy"]),
     (
         "tokio-rustls",
-        &["exeat-proxy", "exeat-pipeline", "exeat", "exeat-bench"],
+        &[
+            "exeat-proxy",
+            "exeat-pipeline",
+            "exeat-console",
+            "exeat",
+            "exeat-bench",
+        ],
     ),
-    // The pipeline's own upstream lane; the metrics endpoint and the demo's upstream.
-    ("hyper", &["exeat-pipeline", "exeat", "exeat-bench"]),
-    ("hyper-util", &["exeat-pipeline", "exeat", "exeat-bench"]),
+    // The pipeline's own upstream lane; the console; the metrics endpoint and the demo's upstream.
+    (
+        "hyper",
+        &["exeat-pipeline", "exeat-console", "exeat", "exeat-bench"],
+    ),
+    (
+        "hyper-util",
+        &["exeat-pipeline", "exeat-console", "exeat", "exeat-bench"],
+    ),
     ("clap", &["exeat", "exeat-bench"]),
     ("clap_complete", &["exeat"]),
     ("notify", &["exeat"]),
     ("socket2", &["exeat"]),
     ("tracing-subscriber", &["exeat"]),
-    ("anyhow", &["exeat", "exeat-bench", "xtask"]),
+    ("anyhow", &["exeat", "exeat-bench", "exeat-prove", "xtask"]),
     ("cargo_metadata", &["xtask"]),
 ];
 
