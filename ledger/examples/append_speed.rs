@@ -1,6 +1,7 @@
 //! How many receipts a second become durable with so many calls in flight, and how many records a second are verified.
 //!
-//! `cargo run --release -p exeat-ledger --example append_speed [FOLDER [SECONDS]]`; prints lines of JSON. Run it on the
+//! `cargo run --release -p exeat-ledger --example append_speed [FOLDER [SECONDS [BUDGETS]]]`; prints lines of JSON.
+//! Each call sets aside something of so many budgets. Run it on the
 //! disk that counts: on a file system in memory it says nothing.
 
 use std::{
@@ -15,12 +16,13 @@ use std::{
 };
 
 use exeat_ledger::{
-    CredentialUse, Ending, Filter, Intent, Ledger, NoteKey, Options, Outcome,
+    CredentialUse, Ending, Filter, Intent, Ledger, NoteKey, Options, Outcome, Reservation,
+    Settlement, Window,
     verify::{Signatures, verify_export, verify_folder},
 };
 use exeat_types::{
     AccountId, AgentId, Algorithm, CallId, Clock, CredentialId, DeviceFailure, Digest, Origin,
-    Seal, Sealer, Secret, Signer, SystemClock, ToolName,
+    Seal, Sealer, Secret, Signer, SystemClock, Timestamp, ToolName,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
@@ -33,6 +35,7 @@ fn main() -> Result<(), Failure> {
         .next()
         .map_or_else(|| temporary.path().join("ledger"), PathBuf::from);
     let seconds = arguments.next().map_or(Ok(3), |text| text.parse())?;
+    let budgets = arguments.next().map_or(Ok(0), |text| text.parse())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let keys = Arc::new(Keys(
         Ed25519KeyPair::from_seed_unchecked(&[1; 32]).map_err(|e| e.to_string())?,
@@ -41,7 +44,12 @@ fn main() -> Result<(), Failure> {
     for in_flight in [1, 8, 64, 256] {
         let dir = folder.join(in_flight.to_string());
         let ledger = open(&dir, &keys, &clock)?;
-        let run = append(&ledger, in_flight, Duration::from_secs(seconds), &clock)?;
+        let run = append(
+            &ledger,
+            (in_flight, budgets),
+            Duration::from_secs(seconds),
+            &clock,
+        )?;
         let rate = run.records / run.time.as_secs_f64();
         let per_commit = run.records / run.commits.max(1.0);
         write!(
@@ -120,7 +128,7 @@ struct Run {
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn append(
     ledger: &Ledger,
-    in_flight: u64,
+    (in_flight, budgets): (u64, usize),
     time: Duration,
     clock: &Arc<dyn Clock>,
 ) -> Result<Run, Failure> {
@@ -131,7 +139,7 @@ fn append(
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..in_flight {
         let (ledger, stop, clock) = (ledger.clone(), Arc::clone(&stop), Arc::clone(clock));
-        tasks.spawn_on(calls(ledger, stop, clock), runtime.handle());
+        tasks.spawn_on(calls(ledger, stop, clock, budgets), runtime.handle());
     }
     let mut waits: Vec<Duration> = runtime.block_on(async {
         tokio::time::sleep(time).await;
@@ -168,9 +176,19 @@ async fn calls(
     ledger: Ledger,
     stop: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
+    budgets: usize,
 ) -> Result<Vec<Duration>, Failure> {
     let mut waits = Vec::new();
-    let model = intent(CallId::new(clock.now())?)?;
+    let mut model = intent(CallId::new(clock.now())?)?;
+    let names = ["claude/calls/day", "claude/tokens/24h", "claude/spend"];
+    let reserved = names.iter().take(budgets).map(|name| reservation(name));
+    model.reservations = reserved.collect();
+    let settled = model.reservations.iter().map(|line| Settlement {
+        amount: 1,
+        budget: line.budget.clone(),
+        unit: line.unit.clone(),
+    });
+    let settled: Vec<_> = settled.collect();
     while !stop.load(Ordering::Relaxed) {
         let call = CallId::new(clock.now())?;
         let begun = clock.monotonic();
@@ -182,7 +200,11 @@ async fn calls(
             .done()
             .await?;
         waits.push(clock.monotonic() - begun);
-        ledger.outcome(outcome(call)).done().await?;
+        let ended = Outcome {
+            settled: settled.clone(),
+            ..outcome(call)
+        };
+        ledger.outcome(ended).done().await?;
     }
     Ok(waits)
 }
@@ -208,11 +230,30 @@ fn intent(call: CallId) -> Result<Intent, Failure> {
         origin: Origin::parse("https://api.github.com")?,
         path: "/repos/{owner}/{repo}/issues".to_owned(),
         policy_digest: Digest::of(b"policy"),
-        reservation: None,
+        reservations: Vec::new(),
+        risk: None,
         rules: vec!["open issues in acme".to_owned()],
+        run: None,
         seal: Seal::Sandbox,
         tool: ToolName::new("github.issues.create")?,
     })
+}
+
+fn reservation(name: &str) -> Reservation {
+    Reservation {
+        amount: 2,
+        budget: name.to_owned(),
+        limit: Some(u64::MAX),
+        unit: "calls".to_owned(),
+        window: match name.rsplit_once('/') {
+            Some((_, "24h")) => Some(Window::Rolling { seconds: 86_400 }),
+            Some((_, "day")) => Some(Window::Fixed {
+                from: Timestamp::from_millis(0),
+                until: Timestamp::from_millis(u64::MAX),
+            }),
+            _ => None,
+        },
+    }
 }
 
 fn outcome(call: CallId) -> Outcome {

@@ -3,14 +3,21 @@
 //! INVARIANT: fields stand in the order of their names, so that writing them in order is canonical JSON. No field ever
 //! holds the value of a secret, a raw path, a query or a body: only templates, names and digests.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use exeat_types::{
-    AccountId, AgentId, CallId, CredentialId, Digest, Origin, Reason, Seal, ToolName,
+    AccountId, AgentId, ApprovalId, CallId, CredentialId, Digest, Origin, Reason, RunId, Seal,
+    Timestamp, ToolName,
 };
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{
+        MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
+};
 
-use crate::json;
+use crate::{approval::Means, json};
 
 /// A call that is about to leave: durable before any side effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,11 +54,22 @@ pub struct Intent {
     pub path: String,
     /// The digest of the policy that decided.
     pub policy_digest: Digest,
-    /// What the call may cost at most.
+    /// What the call may use at most, of each budget that it falls under.
+    #[serde(
+        default,
+        alias = "reservation",
+        deserialize_with = "one_or_several",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub reservations: Vec<Reservation>,
+    /// What spoke against the call, if anything did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<Reservation>,
+    pub risk: Option<Risk>,
     /// The rules that decided.
     pub rules: Vec<String>,
+    /// The run of the agent that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
     /// How well the agent is cut off from other ways out.
     pub seal: Seal,
     /// The tool.
@@ -62,10 +80,21 @@ pub struct Intent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalUse {
-    /// How it was approved, such as `passkey`.
-    pub by: String,
+    /// How it was approved.
+    pub by: Means,
     /// The approval.
-    pub id: String,
+    pub id: ApprovalId,
+}
+
+/// What spoke against a call: advice that can only tighten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Risk {
+    /// From 0 to 100.
+    pub score: u32,
+    /// What each signal added, by its name.
+    #[serde(serialize_with = "json::counts")]
+    pub signals: BTreeMap<String, u64>,
 }
 
 /// Which credential was used, never what it is.
@@ -82,28 +111,86 @@ pub struct CredentialUse {
     pub version: u32,
 }
 
-/// Money set aside before the call.
+/// Something set aside before the call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reservation {
     /// How much, in the smallest unit.
     #[serde(with = "json::amount")]
     pub amount: u64,
-    /// The budget it comes from.
+    /// The budget it comes from, such as `claude/spend/day`.
     pub budget: String,
-    /// The unit, such as `USD-6` for millionths.
+    /// The most that policy lets the budget come to in its window; an operator may have set less.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "json::amount_maybe"
+    )]
+    pub limit: Option<u64>,
+    /// The unit: `USD-6` for millionths of a dollar, `calls`, `bytes`, `tokens`.
     pub unit: String,
+    /// The time that the budget is counted over; without one, for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
-/// What the call cost in the end.
+/// The time that a budget is counted over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Window {
+    /// A day, a week or another piece of the calendar.
+    Fixed {
+        /// Its first moment.
+        from: Timestamp,
+        /// The first moment behind it.
+        until: Timestamp,
+    },
+    /// The time up to now.
+    Rolling {
+        /// How long, in seconds.
+        seconds: u32,
+    },
+}
+
+/// What the call used of a budget in the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settlement {
     /// How much, in the smallest unit of the reservation.
     #[serde(with = "json::amount")]
     pub amount: u64,
+    /// The budget of the reservation. Records from before there were several have none: it is the one of their intent.
+    #[serde(default)]
+    pub budget: String,
     /// The unit.
     pub unit: String,
+}
+
+/// Reads a list, or the one thing that stood alone in records from before there could be several.
+fn one_or_several<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Either<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list, or one object")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, one: A) -> Result<Vec<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(one)).map(|one| vec![one])
+        }
+    }
+
+    deserializer.deserialize_any(Either(PhantomData))
 }
 
 /// How a call that had an intent ended.
@@ -197,9 +284,13 @@ pub struct Outcome {
     pub response_digest: Option<Digest>,
     /// The ending.
     pub result: Ending,
-    /// What was paid. Without it a call that left is charged its whole reservation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settled: Option<Settlement>,
+    /// What was used. A call that left is charged the whole of each reservation that is not named here.
+    #[serde(
+        default,
+        deserialize_with = "one_or_several",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub settled: Vec<Settlement>,
     /// The HTTP status the agent saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -224,7 +315,7 @@ impl Outcome {
             response_bytes: 0,
             response_digest: None,
             result,
-            settled: None,
+            settled: Vec::new(),
             status: None,
         }
     }
@@ -238,11 +329,17 @@ pub struct Refusal {
     pub account: AccountId,
     /// The agent.
     pub agent: AgentId,
+    /// The approval that it waits for, or that was not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalId>,
     /// The call; of several that are counted here, the first.
     pub call: CallId,
     /// How many calls this stands for.
     #[serde(with = "json::count")]
     pub count: u64,
+    /// The limit or the budget that had no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// The HTTP method.
     pub method: String,
     /// Where the call would have gone.
@@ -251,6 +348,9 @@ pub struct Refusal {
     pub policy_digest: Digest,
     /// Why.
     pub reason: Reason,
+    /// What spoke against the call, if anything did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
     /// The rules that decided, if it came to that.
     pub rules: Vec<String>,
     /// How well the agent is cut off from other ways out.

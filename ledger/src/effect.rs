@@ -3,10 +3,13 @@
 use exeat_types::CallId;
 
 use crate::{
-    call::{Ending, Intent, Outcome, Reservation},
+    approval::{Approval, Enrolment},
+    call::{Ending, Intent, Outcome, Reservation, Settlement},
     envelope::{Envelope, Member},
-    event::{Approval, BudgetChange, TokenChange},
+    event::{AgentChange, BudgetChange, TokenChange},
+    grant::Grant,
     record::{Kind, Record},
+    state::Use,
 };
 
 /// What a record does to the state.
@@ -14,20 +17,23 @@ use crate::{
 pub(crate) enum Effect {
     Open {
         call: CallId,
-        reservation: Option<Reservation>,
-        approval: Option<String>,
+        reservations: Vec<Reservation>,
+        approval: Option<Use>,
     },
     Close {
         call: CallId,
         ending: Ending,
-        settled: Option<u64>,
+        settled: Vec<Settlement>,
     },
     Refuse {
         call: CallId,
     },
     Approve(Box<Approval>),
+    Enrol(Box<Enrolment>),
+    Agent(Box<AgentChange>),
     Token(Box<TokenChange>),
     Budget(Box<BudgetChange>),
+    Grant(Box<Grant>),
     None,
 }
 
@@ -37,11 +43,13 @@ impl Effect {
             Record::Intent(intent) => Self::open(intent),
             Record::Outcome(outcome) => Self::close(outcome),
             Record::Approval(approval) => Self::Approve(Box::new(approval.clone())),
+            Record::Enrolment(enrolment) => Self::Enrol(Box::new(enrolment.clone())),
+            Record::AgentChange(change) => Self::Agent(Box::new(change.clone())),
             Record::TokenChange(change) => Self::Token(Box::new(change.clone())),
             Record::BudgetChange(change) => Self::Budget(Box::new(change.clone())),
+            Record::Grant(grant) => Self::Grant(Box::new(grant.clone())),
             Record::Refusal(refusal) => Self::Refuse { call: refusal.call },
             Record::Connection(_)
-            | Record::Enrolment(_)
             | Record::Alarm(_)
             | Record::PolicyChange(_)
             | Record::CredentialChange(_)
@@ -53,20 +61,23 @@ impl Effect {
     }
 
     fn open(intent: &Intent) -> Self {
-        let approval = intent.approval.as_ref().map(|a| a.id.clone());
+        let approval = intent.approval.as_ref().map(|approval| Use {
+            id: approval.id.clone(),
+            agent: intent.agent.clone(),
+            digest: intent.call_digest,
+        });
         Self::Open {
             call: intent.call,
-            reservation: intent.reservation.clone(),
+            reservations: intent.reservations.clone(),
             approval,
         }
     }
 
     fn close(outcome: &Outcome) -> Self {
-        let settled = outcome.settled.as_ref().map(|s| s.amount);
         Self::Close {
             call: outcome.call,
             ending: outcome.result,
-            settled,
+            settled: outcome.settled.clone(),
         }
     }
 
@@ -86,13 +97,15 @@ impl Effect {
         };
         match envelope.kind {
             Kind::CallIntent
-                if envelope.has(Member::APPROVAL) || envelope.has(Member::RESERVATION) =>
+                if [Member::APPROVAL, Member::RESERVATION, Member::RESERVATIONS]
+                    .into_iter()
+                    .any(|member| envelope.has(member)) =>
             {
                 parsed()
             }
             Kind::CallIntent => Ok(Self::Open {
                 call: call()?,
-                reservation: None,
+                reservations: Vec::new(),
                 approval: None,
             }),
             Kind::CallOutcome if envelope.has(Member::SETTLED) => parsed(),
@@ -102,13 +115,17 @@ impl Effect {
                 Ok(Self::Close {
                     call: call()?,
                     ending,
-                    settled: None,
+                    settled: Vec::new(),
                 })
             }
             Kind::CallRefused => Ok(Self::Refuse { call: call()? }),
-            Kind::Approval | Kind::TokenChange | Kind::BudgetChange => parsed(),
-            Kind::Connection
+            Kind::Approval
             | Kind::Enrolment
+            | Kind::AgentChange
+            | Kind::TokenChange
+            | Kind::BudgetChange
+            | Kind::Grant => parsed(),
+            Kind::Connection
             | Kind::Alarm
             | Kind::PolicyChange
             | Kind::CredentialChange

@@ -80,8 +80,10 @@ impl Member {
     pub(crate) const APPROVAL: Self = Self(b"\"approval\":");
     pub(crate) const CALL: Self = Self(b"\"call\":");
     pub(crate) const RESERVATION: Self = Self(b"\"reservation\":");
+    pub(crate) const RESERVATIONS: Self = Self(b"\"reservations\":");
     pub(crate) const RESULT: Self = Self(b"\"result\":");
     pub(crate) const SETTLED: Self = Self(b"\"settled\":");
+    pub(crate) const SETTLED_ALONE: Self = Self(b"\"settled\":{");
 }
 
 impl<'a> Envelope<'a> {
@@ -228,14 +230,17 @@ mod tests {
     use std::collections::BTreeMap;
 
     use exeat_types::{
-        AccountId, AgentId, CallId, CredentialId, Origin, Reason, Seal, ToolName, canonical_json,
-        unique_json,
+        AccountId, AgentId, ApprovalId, CallId, CredentialId, Origin, Reason, Seal, ToolName,
+        canonical_json, unique_json,
     };
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        call::{Access, CredentialUse, Ending, Intent, Outcome, Refusal, Reservation, Settlement},
+        call::{
+            Access, CredentialUse, Ending, Intent, Outcome, Refusal, Reservation, Settlement,
+            Window,
+        },
         event::{Alarm, Sweep},
     };
 
@@ -273,7 +278,9 @@ mod tests {
         let reservation = Reservation {
             amount,
             budget: text.to_owned(),
+            limit: flag.0.then_some(amount),
             unit: "USD-6".to_owned(),
+            window: flag.0.then_some(Window::Rolling { seconds: 60 }),
         };
         Intent {
             account: AccountId::local(),
@@ -290,8 +297,10 @@ mod tests {
             origin: Origin::parse("https://api.example:8443").unwrap(),
             path: format!("/{text}"),
             policy_digest: Digest::of(b"policy"),
-            reservation: flag.0.then_some(reservation),
+            reservations: vec![reservation],
+            risk: None,
             rules: vec![text.to_owned(), text.to_owned()],
+            run: None,
             seal: Seal::Gateway,
             tool: ToolName::new("example.read").unwrap(),
         }
@@ -319,10 +328,11 @@ mod tests {
             reason: flag.0.then_some(Reason::UpstreamTimeout),
             redactions: counts,
             request_bytes: number,
-            settled: flag.0.then(|| Settlement {
+            settled: vec![Settlement {
                 amount: number,
+                budget: "claude/spend/day".to_owned(),
                 unit: "sat".to_owned(),
-            }),
+            }],
             status: flag.0.then_some(504),
             ..Outcome::ended(call, Ending::UpstreamFailed)
         }
@@ -332,12 +342,15 @@ mod tests {
         Refusal {
             account: AccountId::local(),
             agent: AgentId::new("claude").unwrap(),
+            approval: flag.0.then(|| ApprovalId::new("apr-1").unwrap()),
             call,
             count,
+            limit: flag.0.then(|| text.to_owned()),
             method: text.to_owned(),
             origin: Origin::parse("http://127.0.0.1:81").unwrap(),
             policy_digest: Digest::of(b"policy"),
             reason: Reason::ToolUnknown,
+            risk: None,
             rules: vec![text.to_owned()],
             seal: Seal::None,
             tool: flag.0.then(|| ToolName::new("example.read").unwrap()),

@@ -96,6 +96,15 @@ pub enum Error {
     /// An approval that is not granted, is used up, or has expired.
     #[error("the approval cannot be used")]
     ApprovalUnusable,
+    /// A step that a capability request cannot take.
+    #[error("the request is not taken: {0}")]
+    GrantUnusable(&'static str),
+    /// Something that a passkey signed, or a new passkey, that does not hold.
+    #[error("{problem}")]
+    NotSigned {
+        /// What does not hold.
+        problem: &'static str,
+    },
     /// What another process hands over is not what is there.
     #[error("the ledger cannot be taken over: {problem}")]
     NotHandedOver {
@@ -128,8 +137,10 @@ impl Error {
     /// What the agent is told.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::ApprovalUnusable => Reason::ApprovalRequired,
-            Self::BudgetExhausted { .. } => Reason::PolicyForbids,
+            Self::ApprovalUnusable | Self::GrantUnusable(_) | Self::NotSigned { .. } => {
+                Reason::ApprovalRequired
+            }
+            Self::BudgetExhausted { .. } => Reason::BudgetExhausted,
             Self::Locked { .. }
             | Self::Damaged { .. }
             | Self::Anchored { .. }

@@ -2,9 +2,7 @@
 //!
 //! INVARIANT: as in `call.rs`, fields stand in the order of their names and never hold a secret.
 
-use exeat_types::{
-    AccountId, AgentId, CallId, CredentialId, Digest, FamilyId, Reason, Timestamp, ToolName,
-};
+use exeat_types::{AgentId, CallId, CredentialId, Digest, FamilyId, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::json;
@@ -23,58 +21,6 @@ pub struct Connection {
     pub listener: String,
     /// Why they were turned away.
     pub reason: Reason,
-}
-
-/// What happened to an approval. A use is part of the intent that uses it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ApprovalEvent {
-    /// A rule asked for it.
-    Requested,
-    /// Somebody granted it.
-    Granted,
-    /// Somebody refused it.
-    Refused,
-    /// Nobody answered in time, or it was withdrawn.
-    Expired,
-}
-
-/// A step in the life of an approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Approval {
-    /// The account.
-    pub account: AccountId,
-    /// The agent that asked.
-    pub agent: AgentId,
-    /// The approval.
-    pub approval: String,
-    /// Who or what answered, such as `passkey`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// The digest of what is to be approved.
-    pub digest: Digest,
-    /// The step.
-    pub event: ApprovalEvent,
-    /// When it ends.
-    pub expires: Timestamp,
-    /// The tool.
-    pub tool: ToolName,
-    /// How often it may be used, once granted.
-    pub uses: u32,
-}
-
-/// A key was enrolled for approvals, or removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Enrolment {
-    /// The id of the key, base64url.
-    pub key: String,
-    /// The public key, base64url, or nothing when it is removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub public_key: Option<String>,
-    /// Whose key it is.
-    pub user: String,
 }
 
 /// Something an operator should look at.
@@ -158,6 +104,9 @@ pub struct TokenChange {
 pub struct BudgetChange {
     /// The budget.
     pub budget: String,
+    /// Who said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// The most that may be reserved, spent and held together; nothing means no limit.
     #[serde(
         default,
@@ -167,6 +116,28 @@ pub struct BudgetChange {
     pub limit: Option<u64>,
     /// The unit.
     pub unit: String,
+}
+
+/// What an operator did with an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentStep {
+    /// Nothing it asks for passes.
+    Paused,
+    /// It goes on.
+    Resumed,
+}
+
+/// An agent was paused or goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentChange {
+    /// The agent.
+    pub agent: AgentId,
+    /// Who said so.
+    pub by: String,
+    /// What happened.
+    pub change: AgentStep,
 }
 
 /// The gate looked for other ways out of a sandbox.

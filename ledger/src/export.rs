@@ -3,16 +3,19 @@
 //! The first line says what it is. Then one line for each record, exactly as it was written, in order. A filtered export
 //! keeps the leaf hash of what it leaves out, so that tree and chain can still be checked.
 
-use std::{collections::HashSet, io::Write};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io::Write,
+};
 
-use exeat_types::CallId;
+use exeat_types::{ApprovalId, CallId, Malformed};
 
 use crate::{
     Error,
-    envelope::Envelope,
+    envelope::{Envelope, Member},
     merkle::leaf_hash,
     note::NoteKey,
-    record::Kind,
+    record::{Kind, Record},
     scan::{self, Position, damaged},
     storage::Storage,
 };
@@ -23,7 +26,8 @@ pub(crate) const EXPORT_VERSION: u32 = 1;
 /// What an export shows.
 pub(crate) enum Shown {
     Everything,
-    /// The records of these calls, and every checkpoint.
+    /// The records of these calls, every checkpoint, and what a verifier needs for the approvals that the calls use:
+    /// their records and those of passkeys.
     Calls(HashSet<CallId>),
 }
 
@@ -43,14 +47,19 @@ pub(crate) fn export(
     let wrong = || Error::disk("write the export");
     writeln!(out, "{}", first_line(key)).map_err(wrong())?;
     let mut lines = 0;
+    let used = match shown {
+        Shown::Everything => BTreeSet::new(),
+        Shown::Calls(calls) => approvals_of(storage, end, calls)?,
+    };
     scan::frames(storage, scan::start(), end, &mut |payload, position| {
-        let envelope = Envelope::parse(payload)
-            .map_err(|e| damaged(position.segment, position.offset, &e.problem))?;
-        let is_shown = match shown {
-            Shown::Everything => true,
-            Shown::Calls(_) if envelope.kind == Kind::Checkpoint => true,
-            Shown::Calls(calls) => {
-                is_call(envelope.kind) && envelope.call().is_some_and(|call| calls.contains(&call))
+        let envelope = parse(payload, position)?;
+        let is_shown = match (shown, envelope.kind) {
+            (Shown::Everything, _) | (Shown::Calls(_), Kind::Checkpoint | Kind::Enrolment) => true,
+            (Shown::Calls(_), Kind::Approval) => {
+                matches!(read(&envelope, position)?, Record::Approval(step) if used.contains(&step.approval))
+            }
+            (Shown::Calls(calls), kind) => {
+                is_call(kind) && envelope.call().is_some_and(|call| calls.contains(&call))
             }
         };
         if is_shown {
@@ -64,6 +73,36 @@ pub(crate) fn export(
     })?;
     out.flush().map_err(wrong())?;
     Ok(lines)
+}
+
+/// The approvals that calls use.
+fn approvals_of(
+    storage: &dyn Storage,
+    end: Position,
+    calls: &HashSet<CallId>,
+) -> Result<BTreeSet<ApprovalId>, Error> {
+    let mut used = BTreeSet::new();
+    scan::frames(storage, scan::start(), end, &mut |payload, position| {
+        let envelope = parse(payload, position)?;
+        if envelope.kind == Kind::CallIntent
+            && envelope.has(Member::APPROVAL)
+            && envelope.call().is_some_and(|call| calls.contains(&call))
+            && let Record::Intent(intent) = read(&envelope, position)?
+        {
+            used.extend(intent.approval.map(|approval| approval.id));
+        }
+        Ok(())
+    })?;
+    Ok(used)
+}
+
+fn parse(payload: &[u8], position: Position) -> Result<Envelope<'_>, Error> {
+    Envelope::parse(payload).map_err(|e| damaged(position.segment, position.offset, &e.problem))
+}
+
+fn read(envelope: &Envelope<'_>, position: Position) -> Result<Record, Error> {
+    let wrong = |e: Malformed| damaged(position.segment, position.offset, &e.problem);
+    envelope.record().map_err(wrong)
 }
 
 /// Whether records of a kind are part of a receipt.

@@ -1,29 +1,32 @@
 //! The ledger as the rest of Exeat sees it: hand in a record, get a promise; ask for receipts. Opened in `open.rs`.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
 };
 
-use exeat_types::{CallId, Digest, FamilyId, Timestamp};
+use exeat_types::{AgentId, ApprovalId, CallId, Digest, FamilyId, Timestamp};
 
 use crate::{
     Error,
-    call::{Intent, Outcome, Refusal},
+    call::{Intent, Outcome, Refusal, Reservation},
     effect::Effect,
     event::{Alarm, Connection},
     export::{self, Shown},
+    history::{Hour, Past},
     journal::{Item, Journal},
     keeper::Keeper,
     lock::FolderLock,
     note::NoteKey,
+    passkey::{Counters, EnrolledKey, Keys, Verified},
     queue::Durable,
     receipt::{Filter, Receipt, millis_of},
     record::Record,
     scan::Position,
     shared::Shared,
-    state::{Budget, Family, State},
+    state::{ApprovalState, Budget, Family, GrantState, Paused, State},
     tail::Tail,
 };
 
@@ -32,6 +35,8 @@ use crate::{
 pub struct Ledger(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
+    /// How often passkeys have signed.
+    pub(crate) counters: Counters,
     pub(crate) shared: Arc<Shared>,
     pub(crate) keeper: Arc<Keeper>,
     /// The writer and the keeper.
@@ -177,6 +182,16 @@ impl Ledger {
         views.show(call)
     }
 
+    /// What every agent has done: at most `names_max` tools and hosts each, and its hours from `since` on. May block.
+    ///
+    /// # Errors
+    /// When the index or the disk fails.
+    pub fn history(&self, since: Timestamp, names_max: usize) -> Result<Vec<Past>, Error> {
+        let mut views = self.0.keeper.views();
+        views.catch_up(self.0.shared.end())?;
+        views.history(Hour::of(since), names_max)
+    }
+
     /// Writes an export; what a filter leaves out stays as a hash. Gives the number of records. May block.
     ///
     /// # Errors
@@ -230,14 +245,88 @@ impl Ledger {
         self.0.shared.state().families().get(id).cloned()
     }
 
-    /// A budget.
+    /// A budget, as it stands at this moment.
     pub fn budget(&self, name: &str) -> Option<Budget> {
-        self.0.shared.state().budgets().get(name).cloned()
+        let now = self.0.shared.clock.now();
+        self.0.shared.state().budget(name, now)
+    }
+
+    /// Every budget, as it stands at this moment, by name.
+    pub fn budgets(&self) -> BTreeMap<String, Budget> {
+        let now = self.0.shared.clock.now();
+        self.0.shared.state().budgets(now)
+    }
+
+    /// How much more fits into a budget at this moment; the amount asked for does not matter. Another call may be faster:
+    /// only the record of the intent sets anything aside.
+    pub fn free(&self, asked: &Reservation) -> u64 {
+        let now = self.0.shared.clock.now();
+        self.0.shared.state().free(asked, now)
+    }
+
+    /// Every approval that is open, or was a day ago.
+    pub fn approvals(&self) -> BTreeMap<ApprovalId, ApprovalState> {
+        self.0.shared.state().approvals().clone()
+    }
+
+    /// An approval.
+    pub fn approval(&self, id: &ApprovalId) -> Option<ApprovalState> {
+        self.0.shared.state().approvals().get(id).cloned()
+    }
+
+    /// Every capability request that is remembered.
+    pub fn grants(&self) -> Vec<GrantState> {
+        self.0.shared.state().grants().values().cloned().collect()
+    }
+
+    /// A capability request.
+    pub fn grant(&self, id: &ApprovalId) -> Option<GrantState> {
+        self.0.shared.state().grants().get(id).cloned()
+    }
+
+    /// Until when an agent may not ask for capabilities.
+    pub fn cool_down(&self, agent: &AgentId) -> Option<Timestamp> {
+        let now = self.0.shared.clock.now();
+        self.0.shared.state().cool_down(agent, now)
+    }
+
+    /// The agents that are paused.
+    pub fn paused(&self) -> BTreeMap<AgentId, Paused> {
+        self.0.shared.state().paused().clone()
     }
 
     /// Everything the records add up to, as it is at this moment.
     pub fn state(&self) -> State {
         self.0.shared.state().clone()
+    }
+
+    /// A passkey that may approve.
+    pub fn passkey(&self, key: &str) -> Option<EnrolledKey> {
+        self.0.shared.state().keys().key(key).cloned()
+    }
+
+    /// Every passkey that may approve.
+    pub fn passkeys(&self) -> Keys {
+        self.0.shared.state().keys().clone()
+    }
+
+    /// A passkey of somebody has just signed. If it counts, and its count went back, there is an alarm, as it may have
+    /// been copied.
+    pub fn passkey_signed(&self, key: &str, user: &str, verified: Verified) {
+        if !self.0.counters.went_back(key, verified) {
+            return;
+        }
+        let detail = format!(
+            "the passkey `{key}` of `{user}` has signed less often than before: it may have been copied"
+        );
+        tracing::warn!("{detail}");
+        let written = self.alarm(Alarm {
+            agent: None,
+            alarm: "passkey-counter".to_owned(),
+            call: None,
+            detail,
+        });
+        drop(written);
     }
 
     /// Writes what waits and ends. Later records are refused. May block.

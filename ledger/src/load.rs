@@ -94,14 +94,20 @@ pub(crate) fn reload(storage: &dyn Storage, end: Position) -> Result<State, Erro
 fn take_in(state: &mut State, envelope: &Envelope<'_>, position: Position) -> Result<(), Error> {
     let wrong = |problem: &str| damaged(position.segment, position.offset, problem);
     let effect = Effect::read(envelope).map_err(|problem| wrong(&problem))?;
-    let now = match effect {
+    let is_timed = match &effect {
         Effect::None => return Ok(()),
-        Effect::Close { .. } | Effect::Refuse { .. } | Effect::Token(_) | Effect::Budget(_) => {
-            Timestamp::from_millis(0)
-        }
-        Effect::Open { .. } | Effect::Approve(_) => {
-            envelope.moment().map_err(|e| wrong(&e.problem))?
-        }
+        Effect::Refuse { .. } | Effect::Token(_) | Effect::Budget(_) => false,
+        Effect::Close { call, .. } => state.has_set_aside(*call),
+        Effect::Open {
+            reservations,
+            approval,
+            ..
+        } => approval.is_some() || !reservations.is_empty(),
+        Effect::Approve(_) | Effect::Agent(_) | Effect::Enrol(_) | Effect::Grant(_) => true,
+    };
+    let now = match is_timed {
+        true => envelope.moment().map_err(|e| wrong(&e.problem))?,
+        false => Timestamp::from_millis(0),
     };
     state
         .apply_effect(&effect, now)

@@ -20,6 +20,7 @@ use crate::{
     load::{self, Loaded, Seen},
     lock::FolderLock,
     note::{Head, NoteKey},
+    passkey::Counters,
     record::Record,
     shared::{Parts, Shared},
     storage::{Folder, Storage},
@@ -195,6 +196,7 @@ impl Ledger {
         };
         let threads = Mutex::new(Some((writer, keeping)));
         Ok(Self(Arc::new(Inner {
+            counters: Counters::default(),
             shared,
             keeper,
             threads,

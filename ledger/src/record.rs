@@ -7,11 +7,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error,
+    approval::{Approval, Enrolment},
     call::{Intent, Outcome, Refusal},
     event::{
-        Alarm, Approval, BudgetChange, Checkpoint, Connection, CredentialChange, Enrolment,
-        PolicyChange, SelfTest, Sweep, TokenChange, Upgrade,
+        AgentChange, Alarm, BudgetChange, Checkpoint, Connection, CredentialChange, PolicyChange,
+        SelfTest, Sweep, TokenChange, Upgrade,
     },
+    grant::Grant,
 };
 
 /// The version of the record format.
@@ -46,6 +48,10 @@ pub enum Record {
     TokenChange(TokenChange),
     /// A budget changed.
     BudgetChange(BudgetChange),
+    /// An agent was paused or goes on.
+    AgentChange(AgentChange),
+    /// A request for capabilities took a step.
+    Grant(Grant),
     /// A sandbox was tested.
     SelfTest(SelfTest),
     /// Opening put something in order.
@@ -81,6 +87,10 @@ pub enum Kind {
     TokenChange,
     /// [`Record::BudgetChange`].
     BudgetChange,
+    /// [`Record::AgentChange`].
+    AgentChange,
+    /// [`Record::Grant`].
+    Grant,
     /// [`Record::SelfTest`].
     SelfTest,
     /// [`Record::Sweep`].
@@ -93,7 +103,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::CallIntent,
         Self::CallOutcome,
         Self::CallRefused,
@@ -105,6 +115,8 @@ impl Kind {
         Self::CredentialChange,
         Self::TokenChange,
         Self::BudgetChange,
+        Self::AgentChange,
+        Self::Grant,
         Self::SelfTest,
         Self::Sweep,
         Self::Upgrade,
@@ -125,6 +137,8 @@ impl Kind {
             Self::CredentialChange => "credential-change",
             Self::TokenChange => "token-change",
             Self::BudgetChange => "budget-change",
+            Self::AgentChange => "agent-change",
+            Self::Grant => "grant",
             Self::SelfTest => "self-test",
             Self::Sweep => "sweep",
             Self::Upgrade => "upgrade",
@@ -154,6 +168,8 @@ impl Record {
             Self::CredentialChange(_) => Kind::CredentialChange,
             Self::TokenChange(_) => Kind::TokenChange,
             Self::BudgetChange(_) => Kind::BudgetChange,
+            Self::AgentChange(_) => Kind::AgentChange,
+            Self::Grant(_) => Kind::Grant,
             Self::SelfTest(_) => Kind::SelfTest,
             Self::Sweep(_) => Kind::Sweep,
             Self::Upgrade(_) => Kind::Upgrade,
@@ -175,6 +191,8 @@ impl Record {
             | Self::CredentialChange(_)
             | Self::TokenChange(_)
             | Self::BudgetChange(_)
+            | Self::AgentChange(_)
+            | Self::Grant(_)
             | Self::SelfTest(_)
             | Self::Sweep(_)
             | Self::Upgrade(_)
@@ -199,6 +217,8 @@ impl Record {
             Self::CredentialChange(body) => written(body),
             Self::TokenChange(body) => written(body),
             Self::BudgetChange(body) => written(body),
+            Self::AgentChange(body) => written(body),
+            Self::Grant(body) => written(body),
             Self::SelfTest(body) => written(body),
             Self::Sweep(body) => written(body),
             Self::Upgrade(body) => written(body),
@@ -223,6 +243,8 @@ impl Record {
             Kind::CredentialChange => read(body).map(Self::CredentialChange),
             Kind::TokenChange => read(body).map(Self::TokenChange),
             Kind::BudgetChange => read(body).map(Self::BudgetChange),
+            Kind::AgentChange => read(body).map(Self::AgentChange),
+            Kind::Grant => read(body).map(Self::Grant),
             Kind::SelfTest => read(body).map(Self::SelfTest),
             Kind::Sweep => read(body).map(Self::Sweep),
             Kind::Upgrade => read(body).map(Self::Upgrade),

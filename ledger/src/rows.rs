@@ -1,6 +1,6 @@
 //! The rows of the index: what a record adds to it, and how calls, places and decisions are written as numbers.
 
-use exeat_types::{AgentId, CallId, ToolName};
+use exeat_types::{AgentId, CallId, Origin, ToolName};
 use serde::Deserialize;
 
 use crate::{
@@ -18,11 +18,15 @@ pub(crate) struct Brief {
     pub(crate) agent: AgentId,
     #[serde(default)]
     pub(crate) tool: Option<ToolName>,
+    #[serde(default)]
+    pub(crate) origin: Option<Origin>,
 }
 
 #[derive(Deserialize)]
 struct Ended {
     result: Ending,
+    request_bytes: u64,
+    response_bytes: u64,
 }
 
 pub(crate) enum Row {
@@ -34,6 +38,8 @@ pub(crate) enum Row {
     Ended {
         call: u128,
         decision: Decision,
+        /// Of both bodies.
+        bytes: u64,
     },
 }
 
@@ -50,6 +56,7 @@ impl Row {
                 return Ok(Some(Self::Ended {
                     call,
                     decision: Decision::of(body.result),
+                    bytes: body.request_bytes.saturating_add(body.response_bytes),
                 }));
             }
             Kind::Connection
@@ -60,6 +67,8 @@ impl Row {
             | Kind::CredentialChange
             | Kind::TokenChange
             | Kind::BudgetChange
+            | Kind::AgentChange
+            | Kind::Grant
             | Kind::SelfTest
             | Kind::Sweep
             | Kind::Upgrade

@@ -5,11 +5,12 @@
 
 use std::{collections::HashMap, io::BufRead, path::Path};
 
-use exeat_types::{CallId, Digest, unique_json};
+use exeat_types::{CallId, Digest, canonical_json, unique_json};
 use serde::Serialize;
 
 use crate::{
     Error,
+    audit::{Audit, Sight},
     call::Ending,
     envelope::{Envelope, Member},
     export::{EXPORT_VERSION, first_line},
@@ -49,6 +50,10 @@ pub struct Verdict {
     pub checkpoints: u64,
     /// Records that the export leaves out.
     pub hidden: u64,
+    /// Calls that use an approval which passkeys signed; every signature was checked.
+    pub approved: u64,
+    /// Calls that use an approval which no passkey signed, or whose records the export leaves out.
+    pub approved_unsigned: u64,
 }
 
 impl Verdict {
@@ -189,6 +194,7 @@ struct Check<'k> {
     verdict: Verdict,
     open: HashMap<CallId, ()>,
     seen: Vec<CallId>,
+    audit: Audit,
     any_hidden: bool,
 }
 
@@ -209,6 +215,7 @@ impl<'k> Check<'k> {
             verdict: Verdict::default(),
             open: HashMap::new(),
             seen: Vec::new(),
+            audit: Audit::default(),
             any_hidden: false,
         })
     }
@@ -259,6 +266,9 @@ impl<'k> Check<'k> {
                 }
                 self.seen.push(call);
                 self.verdict.calls += 1;
+                if envelope.has(Member::APPROVAL) {
+                    self.audit.record(envelope, self.sight())?;
+                }
             }
             Kind::CallOutcome => {
                 let call = envelope.call().ok_or("an outcome without a call")?;
@@ -278,19 +288,29 @@ impl<'k> Check<'k> {
                 self.verdict.checkpoints += 1;
                 self.verdict.complete_to = envelope.seq;
             }
+            Kind::Approval | Kind::Enrolment | Kind::Grant => {
+                self.audit.record(envelope, self.sight())?
+            }
             Kind::Connection
-            | Kind::Approval
-            | Kind::Enrolment
             | Kind::Alarm
             | Kind::PolicyChange
             | Kind::CredentialChange
             | Kind::TokenChange
             | Kind::BudgetChange
+            | Kind::AgentChange
             | Kind::SelfTest
             | Kind::Sweep
             | Kind::Upgrade => {}
         }
         Ok(())
+    }
+
+    const fn sight(&self) -> Sight {
+        if self.any_hidden {
+            Sight::Partial
+        } else {
+            Sight::Whole
+        }
     }
 
     fn finish(mut self) -> Result<Verdict, String> {
@@ -315,16 +335,27 @@ impl<'k> Check<'k> {
         if let Some(call) = twice {
             return Err(format!("two receipts for the call {call}"));
         }
+        self.verdict.approved = self.audit.signed;
+        self.verdict.approved_unsigned = self.audit.unsigned;
         self.verdict.open = u64::try_from(self.open.len()).unwrap_or(u64::MAX);
         self.verdict.unsigned = size.saturating_sub(self.verdict.complete_to);
         Ok(self.verdict)
     }
 }
 
+/// Whether it has a member that is written in another form by now, and is canonical JSON all the same.
+fn is_canonical_of_old(envelope: &Envelope<'_>) -> bool {
+    let old = [Member::RESERVATION, Member::SETTLED_ALONE];
+    let value = unique_json(envelope.body);
+    let canonical = value.and_then(|value| canonical_json(&value));
+    old.into_iter().any(|member| envelope.has(member))
+        && canonical.is_ok_and(|bytes| bytes == envelope.body)
+}
+
 fn check_fully(envelope: &Envelope<'_>, key: &NoteKey) -> Result<(), String> {
     let record = envelope.record().map_err(|e| e.problem)?;
     let again = record.body().map_err(|e| e.to_string())?;
-    if again != envelope.body {
+    if again != envelope.body && !is_canonical_of_old(envelope) {
         return Err("not in canonical form".to_owned());
     }
     envelope.moment().map_err(|e| e.problem)?;

@@ -12,6 +12,7 @@ use crate::{
     Error,
     envelope::Envelope,
     frame::FRAME_BYTES,
+    history::{self, Gathered, Past},
     merkle::leaf_hash,
     receipt::{Decision, Filter, Receipt},
     record::Record,
@@ -24,9 +25,9 @@ use crate::{
 const CALLS: TableDefinition<'_, u128, (u64, u64, u8)> = TableDefinition::new("calls");
 const BY_AGENT: TableDefinition<'_, (&str, u128), ()> = TableDefinition::new("by-agent");
 const BY_TOOL: TableDefinition<'_, (&str, u128), ()> = TableDefinition::new("by-tool");
-/// How far the journal is indexed: segment, offset, number, and the leaf hash of the record before that.
+/// How far the journal is indexed, under a name that changes when an index of before lacks something: segment, offset, number, and the leaf hash of the record before that.
 const META: TableDefinition<'_, &str, (u32, u64, u64, [u8; 32])> = TableDefinition::new("meta");
-const INDEXED: &str = "indexed";
+const INDEXED: &str = "indexed with history";
 
 /// Records indexed in one transaction.
 const STEP: u64 = 50_000;
@@ -140,6 +141,11 @@ impl Views {
         Ok(found)
     }
 
+    /// What every agent has done, with the hours from `since` on.
+    pub(crate) fn history(&mut self, since: u32, names_max: usize) -> Result<Vec<Past>, Error> {
+        history::read(self.database()?, since, names_max)
+    }
+
     fn database(&mut self) -> Result<&Database, Error> {
         if self.is_away {
             return Err(Error::Closed);
@@ -167,6 +173,7 @@ impl Views {
         write.open_table(BY_AGENT).map_err(wrong("open"))?;
         write.open_table(BY_TOOL).map_err(wrong("open"))?;
         write.open_table(META).map_err(wrong("open"))?;
+        history::create(&write)?;
         write.commit().map_err(wrong("open"))?;
         Ok(database)
     }
@@ -224,6 +231,7 @@ impl Views {
         let write = self.database()?.begin_write().map_err(wrong("write"))?;
         let mut next = from;
         let mut last = Digest::of(b"");
+        let mut gathered = Gathered::default();
         {
             let mut calls = write.open_table(CALLS).map_err(wrong("write"))?;
             let mut by_agent = write.open_table(BY_AGENT).map_err(wrong("write"))?;
@@ -251,6 +259,9 @@ impl Views {
                         calls
                             .insert(call, (place, closed, code(decision)))
                             .map_err(wrong("write"))?;
+                        if decision == Decision::Open {
+                            gathered.begun(call, &brief);
+                        }
                         let agent = (brief.agent.as_str(), call);
                         by_agent.insert(agent, ()).map_err(wrong("write"))?;
                         if let Some(tool) = &brief.tool {
@@ -259,7 +270,12 @@ impl Views {
                                 .map_err(wrong("write"))?;
                         }
                     }
-                    Row::Ended { call, decision } => {
+                    Row::Ended {
+                        call,
+                        decision,
+                        bytes,
+                    } => {
+                        gathered.ended(call, bytes);
                         let begun = calls
                             .get(call)
                             .map_err(wrong("write"))?
@@ -274,6 +290,7 @@ impl Views {
             let mark = (next.segment, next.offset, next.seq, *last.as_bytes());
             meta.insert(INDEXED, mark).map_err(wrong("write"))?;
         }
+        gathered.write(&write)?;
         write.commit().map_err(wrong("write"))?;
         Ok(next)
     }
@@ -335,7 +352,7 @@ impl Views {
     }
 }
 
-fn wrong<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) -> Error {
+pub(crate) fn wrong<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) -> Error {
     move |cause| Error::Views {
         doing,
         cause: Arc::new(cause.into()),

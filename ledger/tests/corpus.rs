@@ -4,6 +4,16 @@
 mod journal_record;
 #[path = "../../fuzz/replay.rs"]
 mod replay;
+#[path = "../../fuzz/targets/webauthn_assertion.rs"]
+mod webauthn_assertion;
+#[path = "../../fuzz/targets/webauthn_attestation.rs"]
+mod webauthn_attestation;
+
+#[test]
+fn the_seeds_of_passkeys_hold() {
+    replay::replay("webauthn_assertion", webauthn_assertion::run);
+    replay::replay("webauthn_attestation", webauthn_attestation::run);
+}
 
 #[test]
 fn the_seeds_of_journal_record_hold() {

@@ -7,10 +7,14 @@ use std::{path::Path, sync::Arc};
 use exeat_ledger::{Devices, Intent, Ledger, NoteKey, Options, Recovery, Refusal, Reservation};
 use exeat_types::{AccountId, AgentId, Clock, Digest, FakeClock, Origin, Reason, Seal, ToolName};
 
+mod approvals;
+mod budgets;
+mod device;
 mod disk;
 mod faults;
 mod fixtures;
 mod handover;
+mod history;
 mod keeping;
 mod keys;
 mod kill;
@@ -64,10 +68,12 @@ pub(crate) fn reserving(n: u64, amount: u64) -> Intent {
     let reservation = Reservation {
         amount,
         budget: "claude/day".to_owned(),
+        limit: None,
         unit: "USD-6".to_owned(),
+        window: None,
     };
     Intent {
-        reservation: Some(reservation),
+        reservations: vec![reservation],
         ..intent(n)
     }
 }
@@ -76,12 +82,15 @@ pub(crate) fn refusal(n: u64) -> Refusal {
     Refusal {
         account: AccountId::local(),
         agent: AgentId::new("claude").unwrap(),
+        approval: None,
         call: call(n),
         count: 1,
+        limit: None,
         method: "DELETE".to_owned(),
         origin: Origin::parse("https://api.github.com").unwrap(),
         policy_digest: Digest::of(b"policy"),
         reason: Reason::PolicyForbids,
+        risk: None,
         rules: vec!["no deletions".to_owned()],
         seal: Seal::None,
         tool: Some(ToolName::new("github.repos.delete").unwrap()),

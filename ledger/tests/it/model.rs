@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_ledger::{
     Approval, ApprovalEvent, ApprovalUse, BudgetChange, Durable, Ending, Envelope, Error, Filter,
-    Intent, Ledger, Options, Outcome, Record, Settlement,
+    Intent, Ledger, Means, Options, Outcome, Record, Settlement,
     verify::{Signatures, verify_export},
 };
-use exeat_types::{AccountId, AgentId, Digest, Timestamp, ToolName};
+use exeat_types::{AccountId, AgentId, ApprovalId, Digest, Timestamp, ToolName};
 use proptest::prelude::*;
 
 use crate::{clock, devices, disk::MemoryDisk, key, records, reserving};
@@ -59,13 +59,15 @@ fn approval(event: ApprovalEvent) -> Record {
     Record::Approval(Approval {
         account: AccountId::local(),
         agent: AgentId::new("claude").unwrap(),
-        approval: "apr-1".to_owned(),
+        approval: ApprovalId::new("apr-1").unwrap(),
+        asked: None,
         by: None,
         digest: Digest::of(b"action"),
         event,
         expires: Timestamp::from_millis(4_000_000_000_000),
         tool: ToolName::new("github.issues.create").unwrap(),
         uses: 2,
+        vote: None,
     })
 }
 
@@ -77,8 +79,8 @@ fn record(op: &Op) -> Option<Record> {
             approval,
         } => {
             let approval = approval.then(|| ApprovalUse {
-                by: "local".to_owned(),
-                id: "apr-1".to_owned(),
+                by: Means::Local,
+                id: ApprovalId::new("apr-1").unwrap(),
             });
             Record::Intent(Intent {
                 approval,
@@ -88,16 +90,18 @@ fn record(op: &Op) -> Option<Record> {
         Op::Outcome { n, ending, settled } => {
             let settled = settled.map(|amount| Settlement {
                 amount,
+                budget: "claude/day".to_owned(),
                 unit: "USD-6".to_owned(),
             });
             Record::Outcome(Outcome {
                 result: *ending,
-                settled,
+                settled: settled.into_iter().collect(),
                 ..records::outcome(*n)
             })
         }
         Op::Limit(limit) => Record::BudgetChange(BudgetChange {
             budget: "claude/day".to_owned(),
+            by: None,
             limit: Some(*limit),
             unit: "USD-6".to_owned(),
         }),
@@ -134,7 +138,7 @@ fn check_books(ledger: &Ledger, records: &[Record]) {
     for record in records {
         match record {
             Record::Intent(intent) => {
-                let amount = intent.reservation.as_ref().unwrap().amount;
+                let amount = intent.reservations.first().unwrap().amount;
                 assert!(
                     open.insert(intent.call, amount).is_none(),
                     "two intents open"
@@ -145,7 +149,7 @@ fn check_books(ledger: &Ledger, records: &[Record]) {
                 let amount = open
                     .remove(&outcome.call)
                     .expect("an outcome without an intent");
-                let settled = outcome.settled.as_ref().map(|s| s.amount);
+                let settled = outcome.settled.first().map(|s| s.amount);
                 match outcome.result {
                     Ending::Unknown => held += amount,
                     Ending::RefusedLate => spent += settled.unwrap_or(0),

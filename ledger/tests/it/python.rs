@@ -11,7 +11,7 @@ use exeat_types::AgentId;
 
 use crate::{key, keys::TestSigner, open, records, refusal};
 
-fn verifier() -> PathBuf {
+pub(crate) fn verifier() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify/verify.py")
 }
 
@@ -20,7 +20,7 @@ fn verifier() -> PathBuf {
     clippy::disallowed_methods,
     reason = "where the real dependencies are is said by the environment"
 )]
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let cache = std::env::var_os("EXEAT_CACHE")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/exeat")));

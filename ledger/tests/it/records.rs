@@ -43,8 +43,10 @@ pub(crate) fn intent(n: u64) -> Intent {
         origin: Origin::parse("https://api.github.com").unwrap(),
         path: "/repos/{owner}/{repo}/issues".to_owned(),
         policy_digest: Digest::of(b"policy"),
-        reservation: None,
+        reservations: Vec::new(),
+        risk: None,
         rules: vec!["open issues in acme".to_owned()],
+        run: None,
         seal: Seal::Sandbox,
         tool: ToolName::new(if n.is_multiple_of(2) {
             "github.issues.create"
