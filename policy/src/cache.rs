@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use exeat_types::{Digest, DigestBuilder, Report, Source, ToolName};
+use exeat_types::{Digest, DigestBuilder, Report, Source, Timestamp, ToolName};
 
 use crate::{
     Tool,
@@ -25,6 +25,8 @@ pub struct Cache {
     pub(crate) rules: Kept<Arc<Compiled>>,
     pub(crate) checks: Kept<()>,
     pub(crate) slices: Kept<Arc<Slice>>,
+    /// The moment that the next compilation is for.
+    now: Option<Timestamp>,
 }
 
 /// Every tool of a policy, with what depends on the tools alone.
@@ -88,6 +90,15 @@ impl Cache {
             self.tools.keep(digest, tools.clone());
         }
         tools
+    }
+
+    /// Says for which moment the next compilations are: rules that are over by then are left out. Without it none is.
+    pub const fn at(&mut self, now: Timestamp) {
+        self.now = Some(now);
+    }
+
+    pub(crate) fn is_over(&self, until: Timestamp) -> bool {
+        self.now.is_some_and(|now| now >= until)
     }
 
     /// Forgets what the last compilation did not use.

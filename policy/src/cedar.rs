@@ -13,10 +13,12 @@ mod types;
 mod validate;
 mod verbatim;
 
-pub(crate) use compile::{Compiled, Verdict, compile};
+pub(crate) use compile::{Compiled, Verdict, actions_named, compile};
+pub(crate) use draft::quoted;
 pub(crate) use reads::Reads;
-pub(crate) use shape::{Rest, Shape, Untyped, argument_shape};
+pub(crate) use shape::{Attribute, Rest, Shape, Untyped, argument_shape, of as argument_type};
 pub(crate) use slice::{Read, Slice};
+pub(crate) use validate::schema_text;
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 

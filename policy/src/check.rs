@@ -195,7 +195,7 @@ pub(crate) enum Read {
     Git(Value),
 }
 
-const fn accepts_nothing(rule: &BodyRule) -> bool {
+pub(crate) const fn accepts_nothing(rule: &BodyRule) -> bool {
     matches!(
         rule,
         BodyRule::Json(Presence::Optional)

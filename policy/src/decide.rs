@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use exeat_types::{AccountId, AgentId};
+use exeat_types::{AccountId, AgentId, Timestamp, limits};
 use serde::{Serialize, Serializer};
 
 use crate::{Arguments, Tool};
@@ -53,6 +53,9 @@ pub struct Decision {
     pub rules: Vec<String>,
     /// How to approve it, when the answer is [`Effect::Prompt`].
     pub approve: Option<Approve>,
+    /// When the answer ends, if every rule that lets the call through ends some time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Why the answer is no, when it is no.
     #[serde(skip)]
     pub silence: Silence,
@@ -73,7 +76,17 @@ impl Decision {
             effect: Effect::Deny,
             rules,
             approve: None,
+            until: None,
             silence: Silence::Broken,
+        }
+    }
+
+    /// The answer at a moment: what has ended lets nothing through any more.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        match self.until {
+            Some(until) if now >= until => Self::deny(self.rules),
+            _ => self,
         }
     }
 }
@@ -87,16 +100,58 @@ pub struct Approve {
     pub remember: Remember,
     /// How many people have to approve.
     pub approvers: u32,
+    /// How many different keys have to approve.
+    pub devices: u32,
+    /// How long the question stays open; [`limits::APPROVAL_TIME`] when nobody says.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_seconds")]
+    pub within: Option<Duration>,
 }
 
 impl Approve {
+    /// A passkey, for this one call.
+    pub const STRICTEST: Self = Self {
+        by: Approver::Passkey,
+        remember: Remember::Once,
+        approvers: 1,
+        devices: 1,
+        within: None,
+    };
+
     /// What satisfies both.
-    pub(crate) fn and(self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         Self {
             by: self.by.max(other.by),
             remember: self.remember.and(other.remember),
             approvers: self.approvers.max(other.approvers),
+            devices: self.devices.max(other.devices),
+            within: match (self.within, other.within) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (one, other) => one.or(other),
+            },
         }
+    }
+
+    /// Whether who satisfies this satisfies the other one too.
+    pub fn is_at_least(self, other: Self) -> bool {
+        let open = |approve: Self| Self {
+            within: Some(approve.open_for()),
+            ..approve
+        };
+        open(self).and(open(other)) == open(self)
+    }
+
+    /// How long the question stays open; never longer than any question does.
+    pub fn open_for(self) -> Duration {
+        let within = self.within.unwrap_or(limits::APPROVAL_TIME);
+        within.min(limits::APPROVAL_TIME)
+    }
+}
+
+fn in_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(&format_args!("{}s", time.as_secs())),
+        None => serializer.serialize_none(),
     }
 }
 

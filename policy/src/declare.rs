@@ -20,7 +20,7 @@ use exeat_types::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{BodyNeed, Local, Protocol, Record, Slot, Tool, tool::BodyRule};
+use crate::{BodyNeed, Cost, Local, Protocol, Record, Slot, Tool, tool::BodyRule};
 use order::Order;
 use request_line::RequestLine;
 
@@ -149,6 +149,7 @@ fn read_tool(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<Decla
     let graphql = inside::selection(&table, protocol, report);
     let llm = inside::llm(&table, report);
     let local = local::local(&table, line.as_ref(), report);
+    let cost = Cost::read(&table, report);
     let input = line.as_ref().and_then(|line| {
         let tool = input::Context {
             api,
@@ -182,9 +183,11 @@ fn read_tool(item: Item<'_>, api: &Api<'_>, report: &mut Report) -> Option<Decla
         llm,
         graphql,
         local,
+        cost,
         input,
     };
     local::check(&tool, &table, report);
+    Cost::check(&tool, &table, report);
     inside::check(&tool, &line, &table, report);
     Some(Declared {
         tool: Arc::new(tool),

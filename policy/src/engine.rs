@@ -12,7 +12,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityUid, Request, Response,
     RestrictedExpression,
 };
-use exeat_types::{AccountId, AgentId, Report, ToolName};
+use exeat_types::{AccountId, AgentId, Report, Timestamp, ToolName};
 
 use crate::{
     Approve, Cache, Decision, Effect, Question, Silence, Sources, World,
@@ -156,6 +156,13 @@ impl Engine {
         Some(entities)
     }
 
+    /// The groups of an agent that policy knows.
+    pub(crate) fn groups(&self, agent: &AgentId) -> Option<BTreeSet<String>> {
+        let (_, _, parents) = self.agents.get(agent)?.clone().into_inner();
+        let name = |uid: EntityUid| AsRef::<str>::as_ref(uid.id()).to_owned();
+        Some(parents.into_iter().map(name).collect())
+    }
+
     pub(crate) fn slice(&self, tool: &ToolName) -> Option<&Arc<Slice>> {
         self.slices.get(tool)
     }
@@ -219,12 +226,14 @@ fn interpret(response: &Response, slice: &Slice, would_permit: impl FnOnce() -> 
             None => return Decision::deny(Vec::new()),
         }
     }
+    let until = ending(response, slice);
     let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>();
     match response.decision() {
         cedar_policy::Decision::Allow => Decision {
             effect: Effect::Allow,
             rules: list(permits),
             approve: None,
+            until,
             silence: Silence::Broken,
         },
         cedar_policy::Decision::Deny if !forbids.is_empty() => Decision::deny(list(forbids)),
@@ -232,6 +241,7 @@ fn interpret(response: &Response, slice: &Slice, would_permit: impl FnOnce() -> 
             effect: Effect::Prompt,
             rules: list(asks),
             approve,
+            until: None,
             silence: Silence::Broken,
         },
         cedar_policy::Decision::Deny => Decision {
@@ -243,6 +253,15 @@ fn interpret(response: &Response, slice: &Slice, would_permit: impl FnOnce() -> 
             ..Decision::deny(Vec::new())
         },
     }
+}
+
+/// When the last of the policies that let a call through is over; nothing if one never is.
+fn ending(response: &Response, slice: &Slice) -> Option<Timestamp> {
+    let reasons = response.diagnostics().reason();
+    let permits =
+        reasons.filter(|id| matches!(slice.meanings.get(*id), Some((_, Verdict::Permit))));
+    let ends: Option<Vec<Timestamp>> = permits.map(|id| slice.ends.get(id).copied()).collect();
+    ends?.into_iter().max()
 }
 
 #[cfg(test)]

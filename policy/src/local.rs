@@ -343,7 +343,7 @@ impl Tool {
         Value::Object(members.collect::<Map<_, _>>())
     }
 
-    fn argument<'v>(&self, arguments: &'v Arguments, name: &str) -> Option<&'v Value> {
+    pub(crate) fn argument<'v>(&self, arguments: &'v Arguments, name: &str) -> Option<&'v Value> {
         let place = self.input.names.get(name)?;
         let section = arguments.value.get(place.section)?;
         match &place.member {

@@ -3,14 +3,18 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use exeat_types::{
-    AgentId, CredentialId, Digest, DigestBuilder, Host, Origin, Report, Source, ToolName,
-    did_you_mean,
+    AgentId, CredentialId, Digest, DigestBuilder, Host, Origin, Report, Source, Timestamp,
+    ToolName, did_you_mean,
 };
 use http::Method;
 
 use crate::{
-    Cache, Decision, Exec, Found, Local, NotFound, Question, Tool, declare::Declared,
-    engine::Engine, observed, route::Routes,
+    Cache, Decision, Exec, Found, Local, NotFound, Question, RiskRules, Tool,
+    declare::Declared,
+    engine::Engine,
+    limits::{self, Limits},
+    observed, risk,
+    route::Routes,
 };
 
 /// What the rest of the configuration says exists.
@@ -39,6 +43,9 @@ pub struct Policy {
     tools: Arc<BTreeMap<ToolName, Arc<Tool>>>,
     routes: Arc<Routes>,
     engine: Engine,
+    made_of: Arc<(Sources, World)>,
+    risk: RiskRules,
+    limits: Limits,
 }
 
 impl Policy {
@@ -48,6 +55,16 @@ impl Policy {
     /// Every problem in every file, with its place.
     pub fn compile(sources: &Sources, world: &World) -> Result<Self, Report> {
         Self::compile_with(&mut Cache::default(), sources, world)
+    }
+
+    /// Compiles the texts as they are in force at a moment: without the rules that are over by then.
+    ///
+    /// # Errors
+    /// Every problem in every file, with its place.
+    pub fn compile_at(now: Timestamp, sources: &Sources, world: &World) -> Result<Self, Report> {
+        let mut cache = Cache::default();
+        cache.at(now);
+        Self::compile_with(&mut cache, sources, world)
     }
 
     /// Compiles the texts, and takes from the cache what did not change since it was last used.
@@ -66,6 +83,8 @@ impl Policy {
             check_agent(one, world, &mut report);
         }
         let engine = Engine::compile(cache, sources, world, &declared, &mut report);
+        let risk = risk::read(&sources.policy, &mut report);
+        let limits = limits::read(&sources.policy, world, &declared, &mut report);
         let Some(engine) = engine.filter(|_| report.is_empty()) else {
             return Err(report);
         };
@@ -76,12 +95,20 @@ impl Policy {
             tools: declared.by_name,
             routes: declared.routes,
             engine,
+            made_of: Arc::new((sources.clone(), world.clone())),
+            risk,
+            limits,
         })
     }
 
     /// What this policy is, as one digest over its texts and the world they were compiled for.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The texts it was compiled from, and the world they were compiled for.
+    pub fn made_of(&self) -> (&Sources, &World) {
+        (&self.made_of.0, &self.made_of.1)
     }
 
     /// The tool that stands for a request which no tool declares, while its agent is observed.
@@ -128,6 +155,22 @@ impl Policy {
     /// Decides a call. Whatever goes wrong in here is a deny.
     pub fn decide(&self, question: &Question<'_>) -> Decision {
         self.engine.decide(question)
+    }
+
+    /// What each signal of risk weighs, and when somebody is asked.
+    pub const fn risk(&self) -> &RiskRules {
+        &self.risk
+    }
+
+    /// What agents may use at most.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// When the first of its rules is over.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        let all = self.engine.compiled().iter();
+        all.filter_map(|compiled| compiled.until).min()
     }
 
     /// How many rules there are.

@@ -2,10 +2,12 @@
 
 mod approve;
 
+pub(crate) use approve::read as read_approve;
+
 use std::{collections::BTreeMap, ops::Range};
 
 use exeat_types::{
-    AgentId, Report, Source,
+    AgentId, Report, Source, Timestamp,
     config::{Document, Item},
     did_you_mean,
 };
@@ -27,6 +29,8 @@ pub(crate) struct Rule {
     pub(crate) unless: Option<Expression>,
     pub(crate) effect: Effect,
     pub(crate) approve: Option<Approve>,
+    /// When it is over.
+    pub(crate) until: Option<Timestamp>,
     pub(crate) source: Source,
     pub(crate) at: Range<usize>,
 }
@@ -96,16 +100,11 @@ pub(crate) fn read(
             .get("rule")
             .map(|item| item.items(report))
             .unwrap_or_default();
-        if let Some(limits) = root.get("limits") {
-            let problem = limits.problem(report, "limits are not enforced by this version");
-            problem.help("take `[limits]` out, so that nobody relies on it");
-        }
+        // Read on their own, in `limits/read.rs` and `risk.rs`.
+        root.leave("limits");
+        root.get("risk");
         root.finish(report);
-        let reader = Reader {
-            world,
-            tools,
-            groups: &groups,
-        };
+        let reader = Reader::new(world, tools, &groups);
         for item in items {
             let Some(rule) = reader.read_rule(item, report) else {
                 continue;
@@ -123,7 +122,7 @@ pub(crate) fn read(
     rules
 }
 
-fn known_groups(world: &World) -> Vec<&str> {
+pub(crate) fn known_groups(world: &World) -> Vec<&str> {
     let mut groups: Vec<&str> = world
         .agents
         .values()
@@ -135,7 +134,8 @@ fn known_groups(world: &World) -> Vec<&str> {
     groups
 }
 
-struct Reader<'r> {
+/// Reads names of agents, tools and categories against what there is.
+pub(crate) struct Reader<'r> {
     world: &'r World,
     tools: &'r Tools,
     groups: &'r [&'r str],
@@ -147,7 +147,15 @@ const EFFECTS: [(&str, Effect); 3] = [
     ("prompt", Effect::Prompt),
 ];
 
-impl Reader<'_> {
+impl<'r> Reader<'r> {
+    pub(crate) const fn new(world: &'r World, tools: &'r Tools, groups: &'r [&'r str]) -> Self {
+        Self {
+            world,
+            tools,
+            groups,
+        }
+    }
+
     fn read_rule(&self, item: Item<'_>, report: &mut Report) -> Option<Rule> {
         let table = item.table(report)?;
         let name_item = table.need("name", report);
@@ -189,6 +197,8 @@ impl Reader<'_> {
                 by: Approver::Passkey,
                 remember: Remember::Once,
                 approvers: 1,
+                devices: 1,
+                within: None,
             }),
             (Some(_), Some(item)) => {
                 item.problem(report, "`approve` belongs to `effect = \"prompt\"`");
@@ -196,6 +206,9 @@ impl Reader<'_> {
             }
             _ => None,
         };
+        let until = table
+            .get("until")
+            .and_then(|item| read_until(item, effect, report));
         table.finish(report);
         let at = name_item?.span();
         let (name, agents, effect) = (name?, agents.filter(|agents| !agents.is_empty())?, effect?);
@@ -209,12 +222,13 @@ impl Reader<'_> {
             unless,
             effect,
             approve,
+            until,
             source,
             at,
         })
     }
 
-    fn read_agents(&self, item: Item<'_>, report: &mut Report) -> Vec<Who> {
+    pub(crate) fn read_agents(&self, item: Item<'_>, report: &mut Report) -> Vec<Who> {
         let mut who = Vec::new();
         let before = report.problems().len();
         let items = item.items(report);
@@ -255,7 +269,7 @@ impl Reader<'_> {
         who
     }
 
-    fn read_tools(&self, item: Item<'_>, report: &mut Report) -> Vec<String> {
+    pub(crate) fn read_tools(&self, item: Item<'_>, report: &mut Report) -> Vec<String> {
         let mut actions = Vec::new();
         let before = report.problems().len();
         let items = item.items(report);
@@ -300,7 +314,7 @@ impl Reader<'_> {
         actions
     }
 
-    fn read_categories(&self, item: Item<'_>, report: &mut Report) -> Vec<String> {
+    pub(crate) fn read_categories(&self, item: Item<'_>, report: &mut Report) -> Vec<String> {
         let mut groups = Vec::new();
         let before = report.problems().len();
         let items = item.items(report);
@@ -329,6 +343,18 @@ impl Reader<'_> {
         }
         groups
     }
+}
+
+/// The moment when a rule is over. Only what lets calls through by itself can be: at the end of a rule that forbids or asks,
+/// another one might let everything through.
+fn read_until(item: Item<'_>, effect: Option<Effect>, report: &mut Report) -> Option<Timestamp> {
+    // SECURITY: a rule that asks also forbids until somebody has approved; that half must not end.
+    if matches!(effect, Some(Effect::Deny | Effect::Prompt)) {
+        item.problem(report, "`until` belongs to `effect = \"allow\"`")
+            .help("take `until` out, or the rule once its time has come");
+        return None;
+    }
+    item.parse(report)
 }
 
 fn rule_name(item: Item<'_>, report: &mut Report) -> Option<String> {

@@ -8,7 +8,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use crate::{
-    LlmRules, Local, ResponseRules,
+    Cost, LlmRules, Local, ResponseRules,
     graphql::{Detail, Selection},
     wire::Field,
 };
@@ -50,6 +50,8 @@ pub struct Tool {
     pub(crate) graphql: Option<Selection>,
     /// What runs here, when the tool is a program and not a request.
     pub local: Option<Local>,
+    /// What a call costs, if that is known before.
+    pub cost: Option<Cost>,
     pub(crate) input: Input,
 }
 
@@ -87,6 +89,17 @@ impl Tool {
     /// The names by which rules read the arguments, as in `context.args.<name>`.
     pub fn argument_names(&self) -> impl Iterator<Item = &str> {
         self.input.names.keys().map(String::as_str)
+    }
+
+    /// Where it leads.
+    pub(crate) fn place(&self) -> (&Method, &Origin, &str) {
+        (&self.method, &self.origin, &self.template)
+    }
+
+    /// Whether a header field is one of its arguments.
+    pub fn takes_header(&self, name: &str) -> bool {
+        let mut fields = self.input.header.iter();
+        fields.any(|field| field.name.eq_ignore_ascii_case(name))
     }
 }
 

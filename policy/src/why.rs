@@ -32,6 +32,17 @@ pub struct Explanation {
     pub rules: Vec<RuleSeen>,
     /// The answer, if it was reached.
     pub decision: Option<Decision>,
+    /// The limits that the call falls under, each with its name and in words.
+    pub limits: Vec<LimitSeen>,
+}
+
+/// A limit that a call falls under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitSeen {
+    /// The name.
+    pub name: String,
+    /// What it says.
+    pub words: String,
 }
 
 /// A rule, as it looks at one request.
@@ -70,6 +81,7 @@ impl Policy {
             violations: Vec::new(),
             rules: Vec::new(),
             decision: None,
+            limits: Vec::new(),
         };
         let found = match self.find(request.method, request.origin, request.path) {
             Ok(found) => found,
@@ -125,6 +137,15 @@ impl Policy {
             }
         }
         out.decision = Some(self.decide(&question));
+        let bounds = self.limits().of(agent);
+        let covering = bounds
+            .iter()
+            .filter(|bound| bound.limit.covers(&found.tool));
+        let seen = covering.map(|bound| LimitSeen {
+            name: bound.limit.name.to_string(),
+            words: bound.limit.to_string(),
+        });
+        out.limits = seen.collect();
     }
 
     /// One rule by itself, if it belongs to the slice.

@@ -253,7 +253,7 @@ tools = ["*"]
 effect = "deny"
 
 [limits.claude]
-requests = "600/min"
+requests = "600 a minute"
 "#;
     insta::assert_snapshot!(report(&[&tool(TOOLS)], policy, ""));
 }

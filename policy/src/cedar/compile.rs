@@ -7,7 +7,7 @@ use std::{
 };
 
 use cedar_policy::{ActionConstraint, Policy, PolicyId};
-use exeat_types::{Digest, DigestBuilder, Report, ToolName};
+use exeat_types::{Digest, DigestBuilder, Report, Timestamp, ToolName};
 
 use super::{
     Kind, Slice,
@@ -41,6 +41,8 @@ pub(crate) struct Compiled {
     pub(crate) named: BTreeSet<String>,
     /// Whom it is about, as far as that is plain.
     pub(crate) agents: Vec<Who>,
+    /// When it is over.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// One Cedar policy.
@@ -79,7 +81,9 @@ pub(crate) fn compile(
     tools: &Tools,
     report: &mut Report,
 ) -> Option<Assembly> {
-    let rules = rules::read(&sources.policy, world, tools, report);
+    let mut rules = rules::read(&sources.policy, world, tools, report);
+    // What is over is no rule any more; it was read all the same, so that nothing wrong hides in it.
+    rules.retain(|rule| !rule.until.is_some_and(|until| cache.is_over(until)));
     let mut placed = Vec::new();
     for rule in &rules {
         let Some(compiled) = compile_rule(cache, rule, report) else {
@@ -133,6 +137,7 @@ fn compile_rule(cache: &mut Cache, rule: &Rule, report: &mut Report) -> Option<A
             cache::key(&[&rule.name, &draft.text, &format!("{:?}", draft.verdict)]).as_bytes(),
         );
     }
+    builder.update(cache::key(&[&format!("{:?}", rule.until)]).as_bytes());
     let digest = builder.finish();
     if let Some(known) = cache.rules.find(&digest) {
         return Some(known);
@@ -143,6 +148,7 @@ fn compile_rule(cache: &mut Cache, rule: &Rule, report: &mut Report) -> Option<A
         reads: Reads::default(),
         named: BTreeSet::new(),
         agents: rule.agents.clone(),
+        until: rule.until,
     };
     for draft in drafts {
         let policy = parse_draft(&draft, rule, report)?;
@@ -379,5 +385,7 @@ pub(crate) const fn plain_approval(by: Approver) -> Approve {
         by,
         remember: Remember::Once,
         approvers: 1,
+        devices: 1,
+        within: None,
     }
 }

@@ -44,6 +44,8 @@ pub(crate) fn drafts(rule: &Rule) -> Vec<Draft> {
                 by: Approver::Passkey,
                 remember: crate::Remember::Once,
                 approvers: 1,
+                devices: 1,
+                within: None,
             };
             let approve = approve.unwrap_or(strictest);
             let id = format!("{name} / approval");
@@ -56,7 +58,14 @@ pub(crate) fn drafts(rule: &Rule) -> Vec<Draft> {
 }
 
 fn draft(rule: &Rule, id: &str, effect: &str, verdict: Verdict) -> Draft {
-    let mut text = format!("@id({})\n{effect} (\n  ", quoted(id));
+    let until = rule
+        .until
+        .map(|until| format!("@until({})\n", quoted(&until.to_string())));
+    let mut text = format!(
+        "@id({})\n{}{effect} (\n  ",
+        quoted(id),
+        until.unwrap_or_default()
+    );
     let guard = match &*rule.agents {
         [Who::Everyone] => {
             text.push_str("principal");

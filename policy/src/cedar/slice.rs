@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use cedar_policy::{Entity, EntityUid, PolicyId, PolicySet};
+use exeat_types::Timestamp;
 
 use super::{
     Compiled, Kind, Reads, Verdict, entity,
@@ -16,6 +17,8 @@ pub(crate) struct Slice {
     /// The policies that permit, to see whether an approval would help at all.
     pub(crate) permits: PolicySet,
     pub(crate) meanings: HashMap<PolicyId, (Arc<str>, Verdict)>,
+    /// When policies that permit are over, if they ever are.
+    pub(crate) ends: HashMap<PolicyId, Timestamp>,
     pub(crate) plan: Vec<Read>,
     pub(crate) action: EntityUid,
     pub(crate) action_entity: Entity,
@@ -34,6 +37,7 @@ impl Slice {
         compiled: impl Iterator<Item = &'c Compiled>,
     ) -> Option<Self> {
         let mut meanings = HashMap::new();
+        let mut ends = HashMap::new();
         let mut reads = Reads::default();
         let mut all = Vec::new();
         let mut permits = Vec::new();
@@ -44,6 +48,7 @@ impl Slice {
                 asks |= matches!(part.verdict, Verdict::Ask(_));
                 if part.verdict == Verdict::Permit {
                     permits.push(part.policy.clone());
+                    ends.extend(one.until.map(|until| (part.policy.id().clone(), until)));
                 }
                 all.push(part.policy.clone());
                 meanings.insert(
@@ -70,6 +75,7 @@ impl Slice {
             set: PolicySet::from_policies(all).ok()?,
             permits: PolicySet::from_policies(permits).ok()?,
             meanings,
+            ends,
             plan,
             action_entity: Entity::new_no_attrs(action.clone(), parents),
             action,

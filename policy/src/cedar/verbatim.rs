@@ -82,6 +82,7 @@ pub(crate) fn read<'r>(
             reads,
             named,
             agents,
+            until: None,
         });
         placed.push(Placed {
             compiled,

@@ -227,6 +227,8 @@ fn several_rules_that_ask_are_answered_by_the_strictest() {
         by: crate::Approver::Passkey,
         remember: crate::Remember::Uses(2),
         approvers: 2,
+        devices: 1,
+        within: None,
     };
     assert_eq!(
         (decision.effect, decision.approve),

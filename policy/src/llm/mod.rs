@@ -8,6 +8,9 @@ mod gemini;
 mod openai;
 #[cfg(test)]
 mod tests;
+mod usage;
+
+pub use usage::{Usage, UsageReader, Written};
 
 use std::{collections::BTreeSet, slice};
 
