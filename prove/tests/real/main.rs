@@ -1,0 +1,4 @@
+//! The program with the real solver.
+
+#[cfg(test)]
+mod proofs;
