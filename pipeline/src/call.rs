@@ -4,10 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use exeat_custody::redact::Deflate;
+use exeat_ledger::Means;
 use exeat_types::{AccountId, AgentId, CallId, Malformed, Origin, Reason, Regime, Seal, limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::{Gate, Refusal, Rules, Tally, path};
+use crate::{
+    Gate, Refusal, Rules, Run, Tally,
+    approval::{self, Said},
+    path,
+};
 
 /// Who is asking, as the front door established it.
 #[derive(Debug, Clone)]
@@ -61,6 +66,7 @@ pub struct Call {
     pub(crate) started: Duration,
     pub(crate) rules: Arc<Rules>,
     pub(crate) agent: Agent,
+    pub(crate) run: Arc<Run>,
     pub(crate) watched: Watched,
     pub(crate) origin: Origin,
     pub(crate) method: Method,
@@ -69,6 +75,20 @@ pub struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: BodyKind,
     pub(crate) upgrade: bool,
+    /// What it says of approvals.
+    pub(crate) said: Said,
+    pub(crate) whose: Whose,
+    /// How a human approved it.
+    pub(crate) approved: Option<Means>,
+}
+
+/// Whose bytes a call sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Those of the client that waits for the answer.
+    Client,
+    /// Those of a request that was kept for a human.
+    Kept,
 }
 
 /// Whether the agent of a call was observed when the call was accepted.
@@ -124,6 +144,7 @@ fn canonical(gate: &Gate, inbound: Inbound) -> Result<Call, Malformed> {
     if inbound.target.len() > limits::TARGET_BYTES_MAX {
         return Err(Malformed::new("target", "longer than the limit"));
     }
+    let said = approval::said(&inbound.headers)?;
     let headers = canonical_headers(inbound.headers)?;
     let now = gate.clock.now();
     let watched = match inbound.agent.regime.observes(now) {
@@ -135,6 +156,7 @@ fn canonical(gate: &Gate, inbound: Inbound) -> Result<Call, Malformed> {
         id,
         started: gate.clock.monotonic(),
         rules: gate.rules(),
+        run: gate.run_of(&inbound.agent),
         agent: inbound.agent,
         watched,
         origin: inbound.origin,
@@ -144,6 +166,9 @@ fn canonical(gate: &Gate, inbound: Inbound) -> Result<Call, Malformed> {
         headers,
         body: inbound.body,
         upgrade: inbound.upgrade,
+        said,
+        whose: Whose::Client,
+        approved: None,
     })
 }
 

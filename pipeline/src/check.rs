@@ -21,6 +21,11 @@ pub trait BodySource: Send {
     /// # Errors
     /// When the client broke off, was too slow, or sent something that is not a body.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Reason>> + Send;
+
+    /// Waits until nobody waits for the answer any more. Called only once the body has ended.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// A body that was read whole, with its digest and its share of the process's memory.
@@ -50,6 +55,9 @@ pub(crate) enum CheckedBody {
     Streamed,
 }
 
+/// Longer bodies of observed agents pass unread.
+const LOOKED_AT_BYTES_MAX: u64 = 64 * 1024;
+
 /// What the tool needs of the body; and a signature over it needs all of it.
 fn body_need(found: &Found, call: &Call) -> BodyNeed {
     let need = found.body_need();
@@ -65,6 +73,23 @@ fn body_need(found: &Found, call: &Call) -> BodyNeed {
     }
 }
 
+/// Short JSON that an observed agent sends is read, so that it can be learned from; nothing else of it is.
+fn look(call: &Call) -> BodyNeed {
+    let field = |name| call.headers.get(name).map(http::HeaderValue::as_bytes);
+    let media = field(header::CONTENT_TYPE).unwrap_or_default();
+    let media = media.split(|byte| *byte == b';').next();
+    let is_json = media.unwrap_or_default().trim_ascii() == b"application/json";
+    let is_plain = field(header::CONTENT_ENCODING).is_none_or(|coding| coding == b"identity");
+    match call.body {
+        BodyKind::Length(length) if is_json && is_plain && length <= LOOKED_AT_BYTES_MAX => {
+            BodyNeed::Whole {
+                bytes_max: limits::WHOLE_BODY_BYTES_MAX,
+            }
+        }
+        BodyKind::Absent | BodyKind::Length(_) | BodyKind::Unknown => BodyNeed::Streamed,
+    }
+}
+
 /// Reads what must be read and checks the arguments.
 pub(crate) async fn check(
     gate: &Gate,
@@ -72,11 +97,15 @@ pub(crate) async fn check(
     source: &mut impl BodySource,
 ) -> Result<Checked, Box<Refused>> {
     let Matched { call, found, basis } = matched;
-    let mut body = match (call.body, body_need(&found, &call)) {
+    let need = match basis {
+        Basis::Declared => body_need(&found, &call),
+        Basis::Observed => look(&call),
+    };
+    let mut body = match (call.body, need) {
         (BodyKind::Absent, _) => CheckedBody::Absent,
         (_, BodyNeed::Streamed) => CheckedBody::Streamed,
-        (kind, BodyNeed::Whole { bytes_max }) => {
-            let read = read_whole(gate, &call, kind, bytes_max, source).await;
+        (_, BodyNeed::Whole { bytes_max }) => {
+            let read = read_whole(gate, &call, bytes_max, source).await;
             CheckedBody::Whole(read.map_err(|refused| refused.of(&found.tool))?)
         }
     };
@@ -145,10 +174,10 @@ fn sentence(tool: &Tool, violations: &[Violation]) -> String {
     format!("`{}` was not called: {}", tool.name, list.join("; "))
 }
 
-async fn read_whole(
+/// Reads a body that must be known whole.
+pub(crate) async fn read_whole(
     gate: &Gate,
     call: &Call,
-    kind: BodyKind,
     bytes_max: usize,
     source: &mut impl BodySource,
 ) -> Result<Whole, Box<Refused>> {
@@ -167,7 +196,7 @@ async fn read_whole(
             format!("this tool takes at most {bytes_max} bytes"),
         )
     };
-    if let BodyKind::Length(length) = kind
+    if let BodyKind::Length(length) = call.body
         && usize::try_from(length).map_or(true, |length| length > bytes_max)
     {
         return Err(too_large());

@@ -1,26 +1,30 @@
 //! Stage 7: does policy allow it?
 
-use exeat_policy::{Arguments, Decision, Effect, Policy, Question, Silence, Tool};
-use exeat_types::Reason;
+use exeat_ledger::Means;
+use exeat_policy::{Approve, Arguments, Decision, Effect, Policy, Question, Silence, Tool};
+use exeat_types::{Reason, Timestamp};
 
-use crate::{Agent, call::Watched, check::Checked, record::Refused};
+use crate::{Agent, Gate, call::Watched, check::Checked, record::Refused};
 
 /// A call that policy allows, with what it asks for in return. Built only in this file.
 pub(crate) struct Permitted {
     pub(crate) checked: Checked,
     pub(crate) rules: Vec<String>,
-    pub(crate) asks_human: bool,
+    /// What a human has to say first, if a rule asks for one.
+    pub(crate) approve: Option<Approve>,
 }
 
 /// Asks policy. Anything but a clear yes, or a clear "ask somebody", refuses; while the agent is observed, a call that no
 /// rule speaks of passes as long as it carries no credential.
-pub(crate) fn decide(checked: Checked) -> Result<Permitted, Box<Refused>> {
+pub(crate) fn decide(gate: &Gate, checked: Checked) -> Result<Permitted, Box<Refused>> {
     let asked = Asked {
         policy: &checked.call.rules.policy,
         agent: &checked.call.agent,
         tool: &checked.tool,
         arguments: &checked.arguments,
         watched: checked.call.watched,
+        approved: None,
+        now: gate.clock.now(),
     };
     let decision = asked.answer();
     let passes_observed = asked.passes_observed(&decision);
@@ -28,28 +32,50 @@ pub(crate) fn decide(checked: Checked) -> Result<Permitted, Box<Refused>> {
         Effect::Allow => Ok(Permitted {
             checked,
             rules: decision.rules,
-            asks_human: false,
+            approve: None,
         }),
         Effect::Prompt => Ok(Permitted {
             checked,
             rules: decision.rules,
-            asks_human: true,
+            approve: Some(decision.approve.unwrap_or(Approve::STRICTEST)),
         }),
         Effect::Deny if passes_observed => Ok(Permitted {
             checked,
             rules: Vec::new(),
-            asks_human: false,
+            approve: None,
         }),
-        Effect::Deny => {
-            let name = &checked.tool.name;
-            let detail = match decision.rules.is_empty() {
-                true => format!("no rule allows `{name}` for this agent"),
-                false => format!("a rule forbids `{name}` for this agent"),
-            };
-            let refused = Refused::early(Reason::PolicyForbids, detail).of(&checked.tool);
-            Err(refused.by(decision.rules))
-        }
+        Effect::Deny => Err(forbidden(&checked, decision)),
     }
+}
+
+/// Asks policy once more, now that a human has approved, under the rules in force.
+pub(crate) fn decide_again(gate: &Gate, checked: &Checked) -> Result<Vec<String>, Box<Refused>> {
+    let call = &checked.call;
+    let asked = Asked {
+        policy: &call.rules.policy,
+        agent: &call.agent,
+        tool: &checked.tool,
+        arguments: &checked.arguments,
+        watched: call.watched,
+        approved: call.approved,
+        now: gate.clock.now(),
+    };
+    let decision = asked.answer();
+    match decision.effect {
+        Effect::Allow => Ok(decision.rules),
+        Effect::Deny if asked.passes_observed(&decision) => Ok(Vec::new()),
+        Effect::Prompt | Effect::Deny => Err(forbidden(checked, decision)),
+    }
+}
+
+fn forbidden(checked: &Checked, decision: Decision) -> Box<Refused> {
+    let name = &checked.tool.name;
+    let detail = match decision.rules.is_empty() {
+        true => format!("no rule allows `{name}` for this agent"),
+        false => format!("a rule forbids `{name}` for this agent"),
+    };
+    let refused = Refused::early(Reason::PolicyForbids, detail).of(&checked.tool);
+    refused.by(decision.rules)
 }
 
 /// What policy is asked, at the start of a call and again while it lasts.
@@ -59,6 +85,10 @@ pub(crate) struct Asked<'a> {
     pub(crate) tool: &'a Tool,
     pub(crate) arguments: &'a Arguments,
     pub(crate) watched: Watched,
+    /// How a human approved it.
+    pub(crate) approved: Option<Means>,
+    /// The moment it is about.
+    pub(crate) now: Timestamp,
 }
 
 impl Asked<'_> {
@@ -73,13 +103,14 @@ impl Asked<'_> {
     }
 
     fn answer(&self) -> Decision {
-        self.policy.decide(&Question {
+        let decision = self.policy.decide(&Question {
             account: &self.agent.account,
             agent: &self.agent.id,
             tool: self.tool,
             arguments: self.arguments,
-            approval: None,
-        })
+            approval: self.approved.map(Means::name),
+        });
+        decision.at(self.now)
     }
 
     /// SECURITY: only complete silence passes. A rule that forbids, an error, an agent that policy does not know and a

@@ -26,6 +26,8 @@ pub struct Network {
     pub connect_to: BTreeMap<(Host, u16), SocketAddr>,
     /// Ports of the gate's own listeners, refused on every local address.
     pub own_ports: BTreeSet<u16>,
+    /// The host and port under which people reach the console, which may be a proxy in front of it: never a target.
+    pub console: Option<(Host, u16)>,
     /// Roots that upstream certificates may chain to; a pooled connection is reused only under the same ones.
     pub roots: Roots,
     /// Hosts and ports whose TLS passes unread, and for which agents; for all of them when there is no list.
@@ -148,6 +150,10 @@ impl Resolver {
     ) -> Result<Route, Reason> {
         let network = way.network;
         let target = (origin.host.clone(), origin.port);
+        // SECURITY: an agent has no business at the console, whatever stands in front of it.
+        if network.console.as_ref() == Some(&target) {
+            return Err(Reason::TargetForbidden);
+        }
         let Some(proxy) = proxy_for(network, &target)? else {
             return Ok(Route::new(
                 self.judged(network, &target, clock).await?,
@@ -409,6 +415,10 @@ mod tests {
             Err(Reason::UpstreamUnreachable),
         );
         network.own_ports.insert(8443);
+        check(&network, "https://api.test", Err(Reason::TargetForbidden));
+        network.own_ports.clear();
+        check(&network, "https://api.test", Ok("127.0.0.1:8443"));
+        network.console = Some(named("https://api.test"));
         check(&network, "https://api.test", Err(Reason::TargetForbidden));
     }
 

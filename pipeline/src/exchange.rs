@@ -12,18 +12,20 @@ use exeat_custody::{
     redact::{Deflate, Stopped, WebSocketWatch},
 };
 use exeat_ledger::Ending;
-use exeat_policy::Tool;
-use exeat_types::{CallId, Digest, DigestBuilder, Reason};
+use exeat_policy::{Tool, Usage, UsageReader, Written};
+use exeat_types::{CallId, Reason};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     Stage, Standing,
     call::Watched,
+    media::Media,
     minting::Minter,
     receipt::{Closing, Open},
     response::{Answered, Cleaner, clean_fields, clean_trailers},
     slots::mint_rules,
     standing::Ground,
+    usage::{Counted, Left, Meter},
 };
 
 /// What an exchange starts with.
@@ -44,6 +46,8 @@ pub struct Exchange {
     decision: &'static str,
     /// Whether it was sent already.
     began: bool,
+    /// Whether anything of it left.
+    left: Left,
     /// What its signature does to a streamed body.
     change: Option<Box<dyn BodyChange>>,
     offered: Option<String>,
@@ -51,10 +55,15 @@ pub struct Exchange {
     /// Looks into what the agent sends, once the connection is a WebSocket.
     frames: Option<Box<WebSocketWatch>>,
     sent: Counted,
+    /// What came from upstream, as it came.
+    arrived: u64,
+    /// What was handed to the agent.
     received: Counted,
     status: Option<StatusCode>,
     cleaner: Cleaner,
     minter: Option<Arc<Minter>>,
+    /// Reads what a language model says that its answer cost.
+    tokens: Option<UsageReader>,
 }
 
 /// What the agent is told of each call: the receipt, the tool, and how it was decided.
@@ -65,25 +74,6 @@ const PROVENANCE: [HeaderName; 3] = [
 ];
 /// What the agent is told behind a body in which something was flagged.
 const FLAGS: HeaderName = HeaderName::from_static("exeat-flags");
-
-#[derive(Default)]
-struct Counted {
-    bytes: u64,
-    digest: DigestBuilder,
-}
-
-impl Counted {
-    fn count(&mut self, chunk: &[u8]) {
-        self.bytes = self
-            .bytes
-            .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        self.digest.update(chunk);
-    }
-
-    fn digest(&self) -> Option<Digest> {
-        (self.bytes > 0).then(|| self.digest.clone().finish())
-    }
-}
 
 impl Exchange {
     pub(crate) fn new(start: Start) -> Self {
@@ -116,14 +106,17 @@ impl Exchange {
             tool,
             decision,
             began: false,
+            left: Left::Nothing,
             change: None,
             offered,
             frames: None,
             sent: Counted::default(),
+            arrived: 0,
             received: Counted::default(),
             status: None,
             cleaner: Cleaner::idle(),
             minter,
+            tokens: None,
         }
     }
 
@@ -140,8 +133,10 @@ impl Exchange {
     /// Looks at a piece of a streamed request body before it is sent.
     ///
     /// # Errors
-    /// `placeholder-misused`, or `malformed-request` for frames that cannot be read: the body must be broken off.
+    /// `placeholder-misused`, `budget-exhausted`, or `malformed-request` for frames that cannot be read: the body must be
+    /// broken off.
     fn request_chunk(&mut self, chunk: &[u8]) -> Result<(), Reason> {
+        self.meters(|meter| meter.up(chunk.len()))?;
         self.sent.count(chunk);
         let looked = match &mut self.frames {
             None => self
@@ -168,15 +163,33 @@ impl Exchange {
         {
             open.tries_again();
         }
+        self.left = Left::Something;
         self.change = change;
         self.sent = Counted::default();
         self.scan = Scan::new(self.custody.watch());
     }
 
+    /// There was no connection for the attempt that began last.
+    pub(crate) const fn unconnected(&mut self, before: Left) {
+        self.left = before;
+    }
+
+    /// Whether anything of it left.
+    pub(crate) const fn left(&self) -> Left {
+        self.left
+    }
+
+    /// Counts against the budgets of the call.
+    fn meters(&self, count: impl FnOnce(&Meter) -> Result<(), Reason>) -> Result<(), Reason> {
+        self.open
+            .as_ref()
+            .map_or(Ok(()), |open| count(open.meter()))
+    }
+
     /// A body that is sent whole, as it is sent.
     ///
     /// # Errors
-    /// `malformed-request` when it is not what its head promised.
+    /// `malformed-request` when it is not what its head promised, `budget-exhausted` when it is longer than a budget has.
     pub fn whole_piece(&mut self, body: &Bytes) -> Result<Bytes, Reason> {
         let sent = match &mut self.change {
             None => body.clone(),
@@ -184,14 +197,15 @@ impl Exchange {
                 .push(body, Last::Yes)
                 .map_err(|refused| refused.reason())?,
         };
-        self.request_whole(&sent);
+        self.request_whole(&sent)?;
         Ok(sent)
     }
 
     /// A piece of a streamed request body, as it is sent: looked at, and changed where its signature says so.
     ///
     /// # Errors
-    /// `placeholder-misused`, or `malformed-request` when it is not what its head promised: the body must be broken off.
+    /// `placeholder-misused`, `budget-exhausted`, or `malformed-request` when it is not what its head promised: the body must
+    /// be broken off.
     pub fn request_piece(
         &mut self,
         piece: Option<Bytes>,
@@ -211,9 +225,15 @@ impl Exchange {
     }
 
     /// Counts a body that is sent whole.
-    pub fn request_whole(&mut self, body: &[u8]) {
+    ///
+    /// # Errors
+    /// `budget-exhausted`: it must not leave.
+    pub(crate) fn request_whole(&mut self, body: &[u8]) -> Result<(), Reason> {
+        self.meters(|meter| meter.up(body.len()))?;
+        self.left = Left::Something;
         self.sent = Counted::default();
         self.sent.count(body);
+        Ok(())
     }
 
     /// Cleans a response head and decides how its body will be cleaned. Informational heads are cleaned and forgotten.
@@ -244,6 +264,14 @@ impl Exchange {
             deflate,
             minter: self.minter.as_ref(),
         };
+        self.tokens = self.tool.llm.as_ref().and_then(|llm| {
+            let written = match Media::of(headers) {
+                Media::Json | Media::Lines => Written::Json,
+                Media::Events => Written::Events,
+                Media::Markup | Media::Text | Media::Grpc | Media::Binary => return None,
+            };
+            Some(UsageReader::new(llm.api, written))
+        });
         self.cleaner = Cleaner::choose(patterns, &answered, headers, &self.tool.response)?;
         self.show_provenance(headers)
     }
@@ -290,10 +318,22 @@ impl Exchange {
     /// Cleans a piece of the response body. What comes back may be shorter, longer or nothing; the rest follows later.
     ///
     /// # Errors
-    /// `response-unsafe`: the response must be broken off.
+    /// `response-unsafe` or `budget-exhausted`: the response must be broken off.
     pub fn response_chunk(&mut self, chunk: &[u8], last: Last) -> Result<Bytes, Reason> {
-        self.received.count(chunk);
-        self.cleaner.clean(chunk, last)
+        let arrived = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.arrived = self.arrived.saturating_add(arrived);
+        self.meters(|meter| meter.down_to(self.arrived))?;
+        let clean = self.cleaner.clean(chunk, last)?;
+        // SECURITY: what was compressed is more by now.
+        let handed_over = self.received.with(&clean);
+        self.meters(|meter| meter.down_to(handed_over))?;
+        self.received.count(&clean);
+        self.tokens.iter_mut().for_each(|read| read.push(&clean));
+        // Before the agent has read it, and so before it can do what it says.
+        if let Some(open) = self.open.as_ref().filter(|_| self.cleaner.steers()) {
+            open.steers();
+        }
+        Ok(clean)
     }
 
     /// Cleans trailer fields, and says there what was flagged in the body.
@@ -324,7 +364,23 @@ impl Exchange {
             response_digest: self.received.digest(),
             redactions: self.cleaner.redactions(),
             flags: self.cleaner.flags(),
+            left: match ending {
+                Ending::RefusedLate => Left::Nothing,
+                _ => self.left,
+            },
+            tokens: self.cost(ending),
         });
+    }
+
+    /// The tokens of an answer that came whole. A request that was turned down costs none unless the answer says so.
+    fn cost(&self, ending: Ending) -> Option<Usage> {
+        if ending != Ending::Completed || self.tool.llm.is_none() {
+            return None;
+        }
+        let status = self.status?;
+        let turned_down = status.is_client_error() || matches!(status.as_u16(), 503 | 529);
+        let said = self.tokens.as_ref().and_then(UsageReader::usage);
+        said.or_else(|| turned_down.then(Usage::default))
     }
 }
 

@@ -13,8 +13,9 @@ use exeat_types::{Clock, CredentialId, Host, Reason, Regime};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    Error, Metrics, Network, Outbound, Rail, Runner, Stilled, check::Share, egress::Resolver,
-    mint::Tokens, settle::SIGNING_MAX,
+    Agent, Agents, Approvals, Error, History, Metrics, Network, Outbound, Presence, Rail, Requests,
+    Run, Runner, Stilled, check::Share, egress::Resolver, limits::Counters, mint::Tokens,
+    requests::is_home, run::Runs, settle::SIGNING_MAX,
 };
 
 /// Everything that a reload replaces, as one snapshot: a call sees one policy, one custody and one network.
@@ -86,6 +87,9 @@ pub struct Parts {
 pub struct Gate {
     rules: ArcSwap<Rules>,
     changed: watch::Sender<()>,
+    agents: Arc<Agents>,
+    approvals: Arc<Approvals>,
+    requests: Arc<Requests>,
     /// How many receipts are open.
     pub(crate) open: watch::Sender<u64>,
     pub(crate) ledger: Ledger,
@@ -98,6 +102,12 @@ pub struct Gate {
     pub(crate) resolver: Resolver,
     pub(crate) mint: Arc<Tokens>,
     pub(crate) rail: OnceLock<Arc<dyn Rail>>,
+    presence: Presence,
+    /// Rates, and how many calls are open.
+    pub(crate) counters: Arc<Counters>,
+    /// What each agent has done before.
+    pub(crate) history: History,
+    runs: Runs,
     observer: Option<Arc<dyn StageObserver>>,
     runner: OnceLock<Arc<dyn Runner>>,
 }
@@ -114,19 +124,40 @@ impl Gate {
             Arc::clone(&parts.clock),
             Arc::clone(parts.rules.custody.live()),
         );
+        let changed = watch::Sender::new(());
+        let metrics = Metrics::new(&parts.registry)?;
+        let agents = Agents::new(
+            parts.ledger.clone(),
+            Arc::clone(&parts.clock),
+            changed.clone(),
+        );
+        let approvals = Approvals::new(
+            Arc::clone(&parts.clock),
+            parts.ledger.clone(),
+            Arc::clone(&agents),
+            metrics.clone(),
+        );
+        let requests = Requests::new(Arc::clone(&parts.clock), parts.ledger.clone());
         Ok(Arc::new(Self {
             rules: ArcSwap::from_pointee(parts.rules),
-            changed: watch::Sender::new(()),
+            changed,
+            agents,
+            approvals,
+            requests,
             open: watch::Sender::new(0),
             ledger: parts.ledger,
             clock: parts.clock,
             tokens: parts.tokens,
             bodies: Arc::new(Semaphore::new(Share::permits())),
             signing: Arc::new(Semaphore::new(SIGNING_MAX)),
-            metrics: Metrics::new(&parts.registry)?,
+            metrics,
             resolver: Resolver::new(),
             mint,
             rail: OnceLock::new(),
+            presence: Presence::default(),
+            counters: Arc::default(),
+            history: History::default(),
+            runs: Runs::default(),
             observer: parts.observer,
             runner: OnceLock::new(),
         }))
@@ -176,6 +207,11 @@ impl Gate {
         self.runner.get()
     }
 
+    /// Capability requests and grants.
+    pub const fn requests(&self) -> &Arc<Requests> {
+        &self.requests
+    }
+
     /// The rules in force.
     pub fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
@@ -186,7 +222,8 @@ impl Gate {
     /// What is asked there is decided later, address included.
     pub fn reaches(&self, regime: Regime, host: &Host, port: u16) -> bool {
         let rules = self.rules();
-        rules.policy.knows_host(host, port)
+        is_home(host)
+            || rules.policy.knows_host(host, port)
             || (regime != Regime::Strict && rules.network.passes_unread_for_some(host, port))
             || (regime.observes(self.clock.now()) && is_public(&rules.network, host, port))
     }
@@ -227,6 +264,16 @@ impl Gate {
         tasks.wait().await;
     }
 
+    /// The agents, as far as an operator has said something of them.
+    pub const fn agents(&self) -> &Arc<Agents> {
+        &self.agents
+    }
+
+    /// The questions that humans are asked.
+    pub const fn approvals(&self) -> &Arc<Approvals> {
+        &self.approvals
+    }
+
     /// The ledger.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -235,6 +282,36 @@ impl Gate {
     /// The clock.
     pub const fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// What each agent has done before.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Reads what agents have done before out of the journal. May block.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read; everything counts as new then.
+    pub fn remember(&self) -> Result<(), exeat_ledger::Error> {
+        self.history.remember(&self.ledger, self.clock.now())
+    }
+
+    /// The run that a call of this agent belongs to, as of this call.
+    pub(crate) fn run_of(&self, agent: &Agent) -> Arc<Run> {
+        let now = self.clock.now();
+        match &agent.tally {
+            Some(tally) => {
+                tally.run().calls(now);
+                Arc::clone(tally.run())
+            }
+            None => self.runs.of(&agent.id, now),
+        }
+    }
+
+    /// When a human last proved to be there.
+    pub const fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// The metrics.

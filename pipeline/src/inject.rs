@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::{
     Exchange, Upstream,
+    call::Whose,
     check::{CheckedBody, Share},
     exchange::Start,
     obtain::Equipped,
@@ -46,6 +47,7 @@ pub struct Outgoing {
     pub(crate) renewal: Option<Box<Renewal>>,
     /// Whether it is sent for the second time.
     pub(crate) again: bool,
+    pub(crate) whose: Whose,
     _share: Share,
 }
 
@@ -89,27 +91,21 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
         Some(query) => format!("{sent}?{query}"),
         None => sent.clone(),
     };
-    let (body, share) = match checked.body {
-        CheckedBody::Absent => (OutgoingBody::Absent, Share::default()),
-        CheckedBody::Streamed => (OutgoingBody::Streamed, Share::default()),
-        CheckedBody::Whole(whole) => (
-            OutgoingBody::Whole(prepared.body.unwrap_or(whole.bytes)),
-            whole._share,
-        ),
-    };
+    let (body, share) = outgoing_body(checked.body, prepared.body);
     if target.len() > limits::TARGET_BYTES_MAX.saturating_mul(2) {
         let detail = "the target is too long with its credential";
         return Err(Refused::late(open, Reason::MalformedRequest, detail));
     }
     open.leaves();
-    let extensions = headers.get(header::SEC_WEBSOCKET_EXTENSIONS);
+    let seen = Arc::clone(open.meter().seen());
     let exchange = Exchange::new(Start {
         open,
-        offered: extensions.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+        offered: offered(&headers),
         ground: Ground {
             call: call.id,
             rules: call.rules,
             agent: call.agent,
+            run: call.run,
             origin: call.origin,
             method: call.method.clone(),
             path,
@@ -117,7 +113,9 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
             arguments: checked.arguments,
             basis: checked.basis,
             watched: call.watched,
+            approved: call.approved,
             credential: prepared.used.map(|used| used.id),
+            seen,
         },
     });
     let outgoing = Outgoing {
@@ -130,9 +128,28 @@ pub(crate) fn inject(equipped: Equipped) -> Result<Admitted, Box<Refused>> {
         finish: prepared.finish,
         renewal,
         again: false,
+        whose: call.whose,
         _share: share,
     };
     Ok(Admitted { outgoing, exchange })
+}
+
+/// What is sent, and the memory that it holds.
+fn outgoing_body(checked: CheckedBody, prepared: Option<Bytes>) -> (OutgoingBody, Share) {
+    match checked {
+        CheckedBody::Absent => (OutgoingBody::Absent, Share::default()),
+        CheckedBody::Streamed => (OutgoingBody::Streamed, Share::default()),
+        CheckedBody::Whole(whole) => (
+            OutgoingBody::Whole(prepared.unwrap_or(whole.bytes)),
+            whole._share,
+        ),
+    }
+}
+
+/// The WebSocket extensions that upstream is offered.
+fn offered(headers: &HeaderMap) -> Option<String> {
+    let offered = headers.get(header::SEC_WEBSOCKET_EXTENSIONS)?;
+    Some(offered.to_str().ok()?.to_owned())
 }
 
 /// Puts what custody says in the place of what was there.

@@ -103,6 +103,7 @@ pub async fn carry(
         return Err(Reason::UpstreamUnreachable);
     }
     loop {
+        let left = exchange.left();
         let head = attempt(gate, outgoing, exchange).await?;
         let connected = gate.mint.outbound().connect(
             &outgoing.upstream.origin,
@@ -112,6 +113,7 @@ pub async fn carry(
         );
         let connected = connected.await.map_err(|error| {
             tracing::debug!(%error, "no connection to upstream");
+            exchange.unconnected(left);
             match error.kind() {
                 _ if is_device_failure(&error) => Reason::SignerUnavailable,
                 io::ErrorKind::TimedOut => Reason::UpstreamTimeout,

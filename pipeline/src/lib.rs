@@ -4,6 +4,9 @@
 //!
 //! INVARIANT: no error path leads to "allow"; every accepted call ends in exactly one receipt.
 
+mod agents;
+mod approval;
+mod budget;
 mod call;
 mod check;
 mod decide;
@@ -13,9 +16,11 @@ mod error;
 mod exchange;
 mod gate;
 mod grant;
+mod history;
 mod identity;
 mod inject;
 mod lane;
+mod limits;
 mod local;
 mod media;
 mod metrics;
@@ -24,11 +29,15 @@ mod minting;
 mod obtain;
 mod outbound;
 mod path;
+mod presence;
 mod receipt;
 mod record;
 mod refusal;
+mod requests;
 mod resolve;
 mod response;
+mod risk;
+mod run;
 mod settle;
 mod slots;
 mod standing;
@@ -36,7 +45,13 @@ mod strategy;
 mod tally;
 mod tls;
 mod tunnel;
+mod usage;
 
+pub use agents::{AgentShown, Agents};
+pub use approval::{
+    Answer, Approvals, Given, NotAnswered, Pause, Pending, Rewritten, Shown, is_multipart, rewrite,
+};
+pub use budget::NotSet;
 pub use call::{Agent, BodyKind, Call, Inbound};
 pub use check::BodySource;
 pub use dial::Route;
@@ -47,14 +62,19 @@ pub use exeat_custody::ClientIdentity;
 pub use exeat_custody::Last;
 pub use exeat_ledger::Ending;
 pub use gate::{Gate, Parts, Rules, Stage, StageObserver};
+pub use history::History;
 pub use inject::{Admitted, Outgoing, OutgoingBody};
 pub use lane::{Downstream, Large, carry};
+pub use limits::Usage;
 pub use local::{Here, HoldOf, Job, NotRun, Ran, Runner, run_here};
 pub use metrics::Metrics;
 pub use mint::Stilled;
 pub use outbound::{Outbound, Trial};
 pub use path::canonical_path;
-pub use refusal::Refusal;
+pub use presence::{PRESENT_FOR, Presence};
+pub use refusal::{AskedFor, Refusal};
+pub use requests::{Confirmed, Consent, HOME, NotTaken, Order, RequestShown, Requests, is_home};
+pub use run::{Mark, Run, RunSoFar};
 pub use settle::{Head, Next, attempt, settle};
 pub use standing::Standing;
 pub use strategy::Rail;
@@ -86,14 +106,16 @@ pub async fn admit(
 
 async fn travel(
     gate: &Arc<Gate>,
-    call: Call,
+    mut call: Call,
     body: &mut impl BodySource,
 ) -> Result<Admitted, Box<record::Refused>> {
+    gate.agents().admit(&call.agent.id)?;
+    let mut body = approval::recall(gate, &mut call, body).await?;
     let matched = resolve::resolve(gate, call)?;
-    let checked = check::check(gate, matched, body).await?;
-    let permitted = decide::decide(checked)?;
+    let checked = check::check(gate, matched, &mut body).await?;
+    let permitted = decide::decide(gate, checked)?;
     gate.reached(Stage::Decided);
-    let granted = grant::grant(permitted)?;
+    let granted = grant::grant(gate, permitted, &mut body).await?;
     let recorded = record::open(gate, granted).await?;
     gate.reached(Stage::Recorded);
     let equipped = obtain::obtain(gate, recorded).await?;

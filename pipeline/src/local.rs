@@ -140,7 +140,9 @@ pub async fn run_here(gate: &Gate, admitted: Admitted) -> Result<Here, Reason> {
         OutgoingBody::Absent => Bytes::new(),
         OutgoingBody::Streamed => return Err(fail(&mut exchange, Reason::Internal)),
     };
-    exchange.request_whole(&body);
+    if let Err(reason) = exchange.request_whole(&body) {
+        return Err(fail(&mut exchange, reason));
+    }
     let tool = Arc::clone(exchange.standing().tool());
     let Some(job) = job(&exchange, body) else {
         return Err(fail(&mut exchange, Reason::Internal));

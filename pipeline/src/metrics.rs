@@ -19,11 +19,15 @@ pub struct Metrics {
     response_bytes: IntCounter,
     redactions: IntCounter,
     passthrough: IntCounter,
+    approvals_pending: IntGauge,
+    approvals: IntCounterVec,
+    approval_wait: Histogram,
 }
 
 const ROAD_BUCKETS: [f64; 12] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5,
 ];
+const APPROVAL_BUCKETS: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 60.0, 300.0, 900.0, 1800.0, 3600.0];
 const WHOLE_BUCKETS: [f64; 11] = [
     0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0,
 ];
@@ -76,7 +80,36 @@ impl Metrics {
                 "exeat_passthrough_total",
                 "Connections that passed unread",
             )?,
+            approvals_pending: register(
+                registry,
+                "exeat_approvals_pending",
+                IntGauge::new("exeat_approvals_pending", "Questions that wait for a human"),
+            )?,
+            approvals: register(
+                registry,
+                "exeat_approvals_total",
+                IntCounterVec::new(
+                    Opts::new("exeat_approvals_total", "Answers to questions, by result"),
+                    &["result"],
+                ),
+            )?,
+            approval_wait: histogram(
+                registry,
+                "exeat_approval_wait_seconds",
+                "Time from a question to its answer, in seconds",
+                &APPROVAL_BUCKETS,
+            )?,
         })
+    }
+
+    pub(crate) fn approvals_pending(&self, count: usize) {
+        self.approvals_pending
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn approval_answered(&self, result: &str, waited: Duration) {
+        self.approvals.with_label_values(&[result]).inc();
+        self.approval_wait.observe(waited.as_secs_f64());
     }
 
     pub(crate) fn passed_unread(&self) {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use exeat_custody::{Prepared, Refused as NotGiven};
+use exeat_policy::Strategy;
 
 use crate::{
     Gate, Route, Upstream,
@@ -35,8 +36,10 @@ pub(crate) async fn obtain(gate: &Arc<Gate>, recorded: Recorded) -> Result<Equip
         Ok(chosen) => chosen,
         Err(not) => return Err(explain(open, &checked, &not)),
     };
-    if let Some(used) = &prepared.used {
-        open.uses(used);
+    match &prepared.used {
+        Some(used) => open.uses(used),
+        None if checked.tool.otherwise.contains(&Strategy::Payment) => open.pays(),
+        None => {}
     }
     let call = &checked.call;
     let located = match checked.tool.local {

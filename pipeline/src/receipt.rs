@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use exeat_custody::{Used, redact::Flags};
 use exeat_ledger::{Access, Alarm, Ending, Outcome};
+use exeat_policy::Usage;
 use exeat_types::{CallId, CredentialId, Digest, Reason, ToolName};
 
 use crate::{
-    Gate, Stage,
+    Gate, Mark, Stage,
+    limits::Held,
     record::{Facts, credential_use},
     response::UNREAD_TYPE,
+    usage::{Left, Meter},
 };
 
 /// How a call ended, as the exchange saw it.
@@ -24,11 +27,19 @@ pub(crate) struct Closing {
     pub(crate) redactions: BTreeMap<String, u64>,
     /// What was flagged and passed.
     pub(crate) flags: Flags,
+    /// Whether anything of it left.
+    pub(crate) left: Left,
+    /// What a language model says it cost; unknown if it does not.
+    pub(crate) tokens: Option<Usage>,
 }
 
 impl Closing {
     /// An end without anything to tell of the exchange.
     pub(crate) const fn short(ending: Ending, reason: Reason) -> Self {
+        let left = match ending {
+            Ending::RefusedLate => Left::Nothing,
+            _ => Left::Something,
+        };
         Self {
             ending,
             reason: Some(reason),
@@ -39,8 +50,17 @@ impl Closing {
             response_digest: None,
             redactions: BTreeMap::new(),
             flags: Flags::new(),
+            left,
+            tokens: None,
         }
     }
+}
+
+/// Whether what was read looks as if it were meant to steer the agent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Steers {
+    No,
+    Yes,
 }
 
 /// An open receipt. Dropping it closes it as cut: a panic, a timeout or a lost client cannot leave it open.
@@ -49,6 +69,8 @@ pub(crate) struct Open {
     facts: Facts,
     tool: ToolName,
     rules: Vec<String>,
+    /// What the call holds of the limits until its receipt is closed.
+    held: Held,
     left: Option<Duration>,
     answered: Option<Duration>,
     access: Access,
@@ -56,17 +78,26 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn new(gate: Arc<Gate>, facts: Facts, tool: ToolName, rules: Vec<String>) -> Self {
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        facts: Facts,
+        (tool, rules): (ToolName, Vec<String>),
+        held: Held,
+    ) -> Self {
         gate.metrics.opened();
         gate.open.send_modify(|open| *open = open.saturating_add(1));
         if let Some(tally) = &facts.agent.tally {
             tally.opened(&facts.origin.host);
         }
+        let (agent, host) = (&facts.agent.id, &facts.origin.host);
+        gate.history
+            .used(agent, tool.as_str(), host, gate.clock.now());
         Self {
             gate,
             facts,
             tool,
             rules,
+            held,
             left: None,
             answered: None,
             access: Access::default(),
@@ -82,8 +113,14 @@ impl Open {
         &self.gate
     }
 
+    /// What it uses.
+    pub(crate) const fn meter(&self) -> &Meter {
+        &self.held.meter
+    }
+
     /// A placeholder in the wrong place is somebody trying to get at a credential: the operator hears of it.
     pub(crate) fn alarm(&self, place: &str) {
+        self.facts.run.alarmed();
         tracing::warn!(
             call = %self.facts.id, agent = %self.facts.agent.id, tool = %self.tool, place,
             "a placeholder was used outside its slot"
@@ -121,6 +158,11 @@ impl Open {
         }
     }
 
+    /// Something pays what upstream asks for.
+    pub(crate) const fn pays(&mut self) {
+        self.held.meter.pays();
+    }
+
     /// The credentials that come first and were not there.
     pub(crate) fn missed(&mut self, absent: Vec<CredentialId>) {
         self.access.absent = absent;
@@ -135,6 +177,7 @@ impl Open {
 
     /// The request is sent once more.
     pub(crate) fn tries_again(&mut self) {
+        self.held.meter.restart();
         let attempts = self.access.attempts.unwrap_or(1);
         self.access.attempts = Some(attempts.saturating_add(1));
     }
@@ -149,6 +192,27 @@ impl Open {
     /// Upstream answered.
     pub(crate) fn answers(&mut self) {
         self.answered = Some(self.elapsed());
+        self.reads();
+    }
+
+    /// The agent is about to read what this origin sends: unless somebody vouches for it, the run is marked.
+    pub(crate) fn reads(&self) {
+        let origin = &self.facts.origin;
+        if !self.gate.rules().policy.risk().trusts(origin) {
+            self.marks(Steers::No);
+        }
+    }
+
+    /// What is read looks as if it were meant to steer the agent.
+    pub(crate) fn steers(&self) {
+        self.marks(Steers::Yes);
+    }
+
+    fn marks(&self, steers: Steers) {
+        self.facts.run.reads(|| Mark {
+            origin: self.facts.origin.clone(),
+            steers: steers == Steers::Yes,
+        });
     }
 
     fn elapsed(&self) -> Duration {
@@ -191,12 +255,20 @@ impl Open {
         let redactions: u64 = closing.redactions.values().sum();
         if !closing.flags.is_empty() {
             self.flagged(&closing.flags);
+            if closing.flags.keys().any(|flag| *flag != UNREAD_TYPE) {
+                self.steers();
+            }
             let flags = closing.flags.iter();
             closing
                 .redactions
                 .extend(flags.map(|(flag, count)| (format!("flag:{flag}"), *count)));
         }
         let bytes = (closing.request_bytes, closing.response_bytes);
+        self.gate.history.moved(
+            &self.facts.agent.id,
+            bytes.0.saturating_add(bytes.1),
+            self.gate.clock.now(),
+        );
         self.gate
             .metrics
             .ended(closing.ending.name(), whole, bytes, redactions);
@@ -208,9 +280,9 @@ impl Open {
             left_us = self.left.map(micros), answered_us = self.answered.map(micros), ended_us = micros(whole),
             "call ended"
         );
-        let settled = None;
+        let settled = self.held.meter.settle(closing.left, closing.tokens);
         if let Some(tally) = &self.facts.agent.tally {
-            tally.closed(settled.as_ref());
+            tally.closed(self.held.meter.paid(closing.left, closing.tokens));
         }
         // The outcome rides the next group commit; if it is lost, the sweep closes the call as unknown.
         let access = std::mem::take(&mut self.access);

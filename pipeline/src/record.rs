@@ -3,18 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use exeat_custody::Used;
-use exeat_ledger::{CredentialUse, Ending, Intent, Refusal as RefusalRecord};
+use exeat_ledger::{CredentialUse, Ending, Intent, Refusal as RefusalRecord, Risk};
 use exeat_policy::{Record, Strategy, Tool};
-use exeat_types::{CallId, CredentialId, Digest, Origin, Reason, ToolName, canonical_json, limits};
-use http::{HeaderMap, Method};
+use exeat_types::{
+    CallId, CredentialId, Digest, Origin, Reason, ToolName, canonical_json, limits, unique_json,
+};
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    Agent, Call, Gate, Refusal,
+    Agent, AskedFor, Call, Gate, Refusal, Run,
+    approval::value_text,
     call::Watched,
     check::{Checked, CheckedBody},
     grant::Granted,
+    limits::Held,
     receipt::{Closing, Open},
+    resolve::Basis,
 };
 
 /// A call whose receipt is open and durable. Built only in this file.
@@ -32,6 +37,7 @@ pub(crate) struct Facts {
     pub(crate) method: Method,
     pub(crate) origin: Origin,
     pub(crate) policy_digest: Digest,
+    pub(crate) run: Arc<Run>,
 }
 
 impl Facts {
@@ -43,6 +49,7 @@ impl Facts {
             method: call.method.clone(),
             origin: call.origin.clone(),
             policy_digest: call.rules.policy.digest(),
+            run: Arc::clone(&call.run),
         }
     }
 }
@@ -53,6 +60,10 @@ pub(crate) struct Refused {
     detail: String,
     tool: Option<ToolName>,
     rules: Vec<String>,
+    limit: Option<String>,
+    risk: Option<Risk>,
+    retry_after: Option<Duration>,
+    asked_for: Option<Box<AskedFor>>,
     open: Option<Open>,
 }
 
@@ -64,6 +75,10 @@ impl Refused {
             detail,
             tool: None,
             rules: Vec::new(),
+            limit: None,
+            risk: None,
+            retry_after: None,
+            asked_for: None,
             open: None,
         })
     }
@@ -83,6 +98,30 @@ impl Refused {
         self.rules = rules;
         self
     }
+
+    /// What spoke against it.
+    pub(crate) fn weighed(mut self: Box<Self>, risk: Option<Risk>) -> Box<Self> {
+        self.risk = risk;
+        self
+    }
+
+    /// The limit or the budget that had no room.
+    pub(crate) fn within(mut self: Box<Self>, limit: impl Into<String>) -> Box<Self> {
+        self.limit = Some(limit.into());
+        self
+    }
+
+    /// The approval that it waits for, or that was not given.
+    pub(crate) fn asked_for(mut self: Box<Self>, asked_for: AskedFor) -> Box<Self> {
+        self.asked_for = Some(Box::new(asked_for));
+        self
+    }
+
+    /// When it may be tried again.
+    pub(crate) fn again_in(mut self: Box<Self>, wait: Duration) -> Box<Self> {
+        self.retry_after = Some(wait);
+        self
+    }
 }
 
 /// Receipts a refusal and turns it into what the agent sees.
@@ -92,6 +131,10 @@ pub(crate) fn refuse(gate: &Gate, facts: &Facts, refused: Refused) -> Refusal {
         detail,
         tool,
         rules,
+        limit,
+        risk,
+        retry_after,
+        asked_for,
         open,
     } = refused;
     gate.metrics.refused(reason);
@@ -111,40 +154,52 @@ pub(crate) fn refuse(gate: &Gate, facts: &Facts, refused: Refused) -> Refusal {
         None => gate.ledger.refusal(RefusalRecord {
             account: facts.agent.account.clone(),
             agent: facts.agent.id.clone(),
+            approval: asked_for.as_ref().map(|asked| asked.id.clone()),
             call: facts.id,
             count: 1,
+            limit,
             method: facts.method.to_string(),
             origin: facts.origin.clone(),
             policy_digest: facts.policy_digest,
             reason,
+            risk,
             rules,
             seal: facts.agent.seal,
             tool,
         }),
     }
     Refusal::receipted(reason, detail, facts.id)
+        .again_in(retry_after)
+        .asking_for(asked_for)
 }
 
 /// Opens the receipt and waits until it is durable. After this, and only after this, side effects may follow.
 pub(crate) async fn open(gate: &Arc<Gate>, granted: Granted) -> Result<Recorded, Box<Refused>> {
-    let Granted { checked, rules } = granted;
+    let Granted {
+        checked,
+        rules,
+        mut held,
+        risk,
+        approval,
+    } = granted;
+    held.meter.costs(checked.tool.cost_of(&checked.arguments));
     let facts = Facts::of(&checked.call);
     let unavailable =
         |detail: &str| Refused::early(Reason::LedgerUnavailable, detail).of(&checked.tool);
     let call_digest =
         digest_of(&checked).map_err(|_cause| unavailable("the request has no canonical form"))?;
-    let capture = match checked.tool.record {
-        Record::Arguments => Some(
+    let capture = match (checked.basis, checked.tool.record) {
+        (Basis::Observed, _) | (Basis::Declared, Record::Arguments) => Some(
             keep(gate, facts.id, &checked)
                 .map_err(|_cause| unavailable("the arguments could not be kept"))?,
         ),
-        Record::Digest => None,
+        (Basis::Declared, Record::Digest) => None,
     };
     let tool = &checked.tool;
     let intent = Intent {
         account: facts.agent.account.clone(),
         agent: facts.agent.id.clone(),
-        approval: None,
+        approval: approval.as_ref().map(|approved| approved.usage.clone()),
         argument_digest: checked.arguments.digest(),
         call: facts.id,
         call_digest,
@@ -160,12 +215,17 @@ pub(crate) async fn open(gate: &Arc<Gate>, granted: Granted) -> Result<Recorded,
         origin: facts.origin.clone(),
         path: tool.template.clone(),
         policy_digest: facts.policy_digest,
-        reservation: None,
+        reservations: held.meter.reservations(),
+        risk,
         rules,
+        run: facts.run.id().cloned(),
         seal: facts.agent.seal,
         tool: tool.name.clone(),
     };
-    match begin(gate, facts, intent).await {
+    let begun = begin(gate, facts, intent, held).await;
+    // The use of an approval is taken, or free again, once the ledger has spoken.
+    drop(approval);
+    match begun {
         Ok(open) => Ok(Recorded { checked, open }),
         Err(refused) => Err(refused.of(&checked.tool)),
     }
@@ -176,13 +236,35 @@ pub(crate) async fn begin(
     gate: &Arc<Gate>,
     facts: Facts,
     intent: Intent,
+    held: Held,
 ) -> Result<Open, Box<Refused>> {
     let (tool, rules) = (intent.tool.clone(), intent.rules.clone());
     let durable = gate.ledger.intent(intent);
     // INVARIANT: from here on the receipt is closed whatever happens, also when this future is dropped while it waits.
-    let open = Open::new(Arc::clone(gate), facts, tool, rules);
+    let open = Open::new(Arc::clone(gate), facts, (tool, rules), held);
     match tokio::time::timeout(limits::JOURNAL_TIMEOUT, durable.done()).await {
         Ok(Ok(_)) => Ok(open),
+        Ok(Err(exeat_ledger::Error::ApprovalUnusable)) => {
+            open.forget();
+            let detail =
+                "another call used the approval, or it has ended; send it again to ask again";
+            Err(Refused::early(Reason::ApprovalRequired, detail))
+        }
+        Ok(Err(exeat_ledger::Error::BudgetExhausted { budget })) => {
+            let is_threshold = open.meter().is_threshold(&budget);
+            open.forget();
+            if is_threshold {
+                let detail = "other calls came first, and with them the day costs more than nobody is asked about; send it again to ask";
+                return Err(Refused::early(Reason::ApprovalRequired, detail).within(budget));
+            }
+            let detail = format!("other calls have used up what was left of the budget `{budget}`");
+            Err(Refused::early(Reason::BudgetExhausted, detail).within(budget))
+        }
+        // The intent may still become durable, and its outcome stands behind it in the same queue.
+        Ok(Err(exeat_ledger::Error::Late)) | Err(_) => {
+            let detail = "the receipt was not durable in time";
+            Err(Refused::late(open, Reason::LedgerUnavailable, detail))
+        }
         Ok(Err(error)) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -192,18 +274,31 @@ pub(crate) async fn begin(
             let detail = "the receipt could not be written";
             Err(Refused::early(Reason::LedgerUnavailable, detail))
         }
-        Err(_) => {
-            // The intent may still become durable, and its outcome stands behind it in the same queue.
-            let detail = "the receipt was not durable in time";
-            Err(Refused::late(open, Reason::LedgerUnavailable, detail))
-        }
     }
 }
 
-/// Keeps the declared arguments, sealed, beside the receipt.
+/// Keeps the declared arguments, sealed, beside the receipt; of a call that no tool declares, what was asked.
 fn keep(gate: &Gate, call: CallId, checked: &Checked) -> Result<Digest, exeat_ledger::Error> {
-    let arguments = checked.arguments.value.to_string();
+    let arguments = match checked.basis {
+        Basis::Declared => checked.arguments.value.to_string(),
+        Basis::Observed => observed(checked).to_string(),
+    };
     gate.ledger.capture(call, arguments.as_bytes())
+}
+
+/// What a call asked that no tool declares. Only short JSON is read of a body.
+fn observed(checked: &Checked) -> Value {
+    let json = match &checked.body {
+        CheckedBody::Whole(whole) => unique_json(&whole.bytes).ok(),
+        CheckedBody::Absent | CheckedBody::Streamed => None,
+    };
+    let unread = json.is_none() && !matches!(checked.body, CheckedBody::Absent);
+    json!({ "observed": {
+        "path": checked.call.path,
+        "query": checked.call.query,
+        "body": json,
+        "unread": unread,
+    }})
 }
 
 /// What a receipt says of a credential.
@@ -227,14 +322,14 @@ const VOLATILE: [&str; 6] = [
 ];
 
 /// The digest of the canonical request (RFC 8785 JSON): what an approval binds and a receipt states.
-fn digest_of(checked: &Checked) -> Result<Digest, exeat_types::Malformed> {
+pub(crate) fn digest_of(checked: &Checked) -> Result<Digest, exeat_types::Malformed> {
     let call = &checked.call;
     let body = match &checked.body {
         CheckedBody::Absent => json!(null),
         CheckedBody::Whole(whole) => json!(whole.digest),
         CheckedBody::Streamed => json!("streamed"),
     };
-    let document = json!({
+    let mut document = json!({
         "v": 1,
         "account": call.agent.account,
         "agent": call.agent.id,
@@ -245,8 +340,12 @@ fn digest_of(checked: &Checked) -> Result<Digest, exeat_types::Malformed> {
         "query": call.query,
         "body": body,
         "credential": ways(&checked.tool),
-        "headers": bound_headers(&call.headers),
+        "headers": bound_headers(checked),
     });
+    if let (true, Some(document)) = (call.upgrade, document.as_object_mut()) {
+        // What becomes a WebSocket is another request than one that only looks alike.
+        document.insert("upgrade".to_owned(), json!(true));
+    }
     Ok(Digest::of(&canonical_json(&document)?))
 }
 
@@ -263,17 +362,24 @@ fn ways(tool: &Tool) -> Value {
     first.chain(others).collect()
 }
 
-fn bound_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let bound = |name: &str| !VOLATILE.contains(&name) && !name.starts_with("x-stainless-");
+/// Whether a header field changes between identical retries.
+pub(crate) fn is_volatile(call: &Call, name: &str) -> bool {
+    VOLATILE.contains(&name)
+        || name.starts_with("x-stainless-")
+        || (call.upgrade && name == "sec-websocket-key")
+}
+
+/// The header fields that the digest covers, sorted: what does not change between retries, and what is an argument.
+pub(crate) fn bound_headers(checked: &Checked) -> Vec<(String, String)> {
+    let (call, tool) = (&checked.call, &checked.tool);
+    let is_bound = |name: &str| !is_volatile(call, name) || tool.takes_header(name);
     let pair = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        (
-            name.as_str().to_owned(),
-            String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        )
+        (name.as_str().to_owned(), value_text(value))
     };
-    let mut pairs: Vec<_> = headers
+    let mut pairs: Vec<_> = call
+        .headers
         .iter()
-        .filter(|(name, _)| bound(name.as_str()))
+        .filter(|(name, _)| is_bound(name.as_str()))
         .map(pair)
         .collect();
     pairs.sort_by(|a, b| a.0.cmp(&b.0));

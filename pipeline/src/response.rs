@@ -133,6 +133,11 @@ impl Cleaner {
         all
     }
 
+    /// Whether something that came through looks as if it were meant to steer the agent.
+    pub(crate) fn steers(&self) -> bool {
+        self.flags().keys().any(|flag| *flag != UNREAD_TYPE)
+    }
+
     /// The flags raised so far.
     pub(crate) fn flags(&self) -> Flags {
         let mut flags = match &self.body {

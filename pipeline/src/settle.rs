@@ -13,7 +13,7 @@ use exeat_types::{Clock, Origin, Reason};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::timeout;
 
-use crate::{Exchange, Gate, Outgoing, OutgoingBody};
+use crate::{Exchange, Gate, Outgoing, OutgoingBody, call::Whose};
 
 /// How many requests devices sign at a time: one that hangs must not take every thread of the process.
 pub(crate) const SIGNING_MAX: usize = 64;
@@ -209,6 +209,11 @@ impl Outgoing {
     /// Whether an answer may have this request sent once more.
     pub fn may_repeat(&self) -> bool {
         self.may_go_again() && (self.finish.is_some() || self.renewal.is_some())
+    }
+
+    /// Whether it is a request that was kept, so that its body is not the client's.
+    pub const fn is_recalled(&self) -> bool {
+        matches!(self.whose, Whose::Kept)
     }
 
     /// The body, if all of it is at hand.

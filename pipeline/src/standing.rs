@@ -3,17 +3,23 @@
 //! A front door keeps it for as long as the exchange lasts. It asks again when [`crate::Gate::changes`] says so, and cuts
 //! what no longer holds. It must never make a call hold that the rules in force would refuse.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
+use exeat_ledger::Means;
 use exeat_policy::{Arguments, Tool};
 use exeat_types::{AgentId, CallId, CredentialId, Origin, Reason};
 use http::Method;
 
 use crate::{
-    Agent, Gate, Rules,
+    Agent, Gate, Rules, Run,
     call::Watched,
     decide::Asked,
+    limits::{self, Who},
     resolve::{Basis, Wanted},
+    usage::Seen,
 };
 
 /// What a call stands on.
@@ -29,6 +35,7 @@ pub(crate) struct Ground {
     pub(crate) call: CallId,
     pub(crate) rules: Arc<Rules>,
     pub(crate) agent: Agent,
+    pub(crate) run: Arc<Run>,
     pub(crate) origin: Origin,
     pub(crate) method: Method,
     /// In its canonical form.
@@ -37,8 +44,12 @@ pub(crate) struct Ground {
     pub(crate) arguments: Arguments,
     pub(crate) basis: Basis,
     pub(crate) watched: Watched,
+    /// How a human approved it.
+    pub(crate) approved: Option<Means>,
     /// The credential that lets it in.
     pub(crate) credential: Option<CredentialId>,
+    /// The budgets that its bytes are counted against.
+    pub(crate) seen: Seen,
 }
 
 impl Standing {
@@ -59,12 +70,18 @@ impl Standing {
         if let Some(reason) = self.refused.get() {
             return Err(*reason);
         }
-        let rules = gate.rules();
-        let mut under = self.under.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::ptr_eq(&under, &rules) {
-            return Ok(());
+        if gate.agents().is_paused(&self.ground.agent.id) {
+            return Err(*self.refused.get_or_init(|| Reason::AgentPaused));
         }
-        match self.decide(gate, &rules) {
+        let rules = gate.rules();
+        let limited = limits::holds(gate, &rules.policy, &self.who(), &self.ground.seen);
+        let mut under = self.under.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = Arc::ptr_eq(&under, &rules);
+        let held = limited.and_then(|()| match same {
+            true => Ok(()),
+            false => self.decide(gate, &rules),
+        });
+        match held {
             Ok(()) => {
                 *under = rules;
                 Ok(())
@@ -75,10 +92,33 @@ impl Standing {
                 } = &self.ground;
                 tracing::info!(
                     %call, agent = %agent.id, tool = %tool.name, reason = reason.code(),
-                    "an open call is cut, as the rules have changed"
+                    "an open call is cut, as it does not hold any more"
                 );
                 Err(*self.refused.get_or_init(|| reason))
             }
+        }
+    }
+
+    /// How long to wait before asking again, though no rules change; nothing if there is no need.
+    pub fn ask_again_in(&self, gate: &Gate) -> Option<Duration> {
+        let can_end = limits::can_end(&gate.rules().policy, &self.who());
+        can_end.then_some(limits::LOOK_EVERY)
+    }
+
+    fn who(&self) -> Who<'_> {
+        let Ground {
+            agent,
+            run,
+            origin,
+            tool,
+            ..
+        } = &self.ground;
+        Who {
+            agent: &agent.id,
+            run,
+            host: &origin.host,
+            name: tool.name.as_str(),
+            category: tool.category.as_str(),
         }
     }
 
@@ -143,6 +183,8 @@ impl Standing {
             tool: &tool,
             arguments: &ground.arguments,
             watched,
+            approved: ground.approved,
+            now: gate.clock.now(),
         };
         if asked.allows() {
             Ok(())

@@ -3,19 +3,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use exeat_ledger::Settlement;
 use exeat_types::Host;
 use tokio::sync::watch;
+
+use crate::Run;
 
 /// The counts of one sandbox.
 #[derive(Debug, Default)]
 pub struct Tally {
     counts: Mutex<Counted>,
     open: watch::Sender<u64>,
+    run: Arc<Run>,
 }
 
 /// What was counted so far.
@@ -29,7 +31,7 @@ pub struct Count {
     pub refused: u64,
     /// Calls whose receipt is still open.
     pub open: u64,
-    /// What was paid, in the smallest unit of each currency.
+    /// What was used up, in the smallest unit of each: money in millionths, tokens of language models.
     pub spent: BTreeMap<String, u64>,
 }
 
@@ -58,7 +60,7 @@ impl Tally {
     }
 
     /// Goes on from what another process counted.
-    pub fn resume(hosts: Vec<Host>, count: Count) -> Self {
+    pub fn resume(hosts: Vec<Host>, count: Count, run: Run) -> Self {
         let counted = Counted {
             hosts: hosts.into_iter().collect(),
             requests: count.requests,
@@ -68,7 +70,13 @@ impl Tally {
         Self {
             counts: Mutex::new(counted),
             open: watch::Sender::default(),
+            run: Arc::new(run),
         }
+    }
+
+    /// The run of the agent in this sandbox.
+    pub const fn run(&self) -> &Arc<Run> {
+        &self.run
     }
 
     /// The hosts that calls went to.
@@ -108,7 +116,7 @@ impl Tally {
         let mut counted = self.counted();
         counted.requests = counted.requests.saturating_sub(1);
         drop(counted);
-        self.closed(None);
+        self.closed(Vec::new());
     }
 
     /// A call whose receipt is open was refused after all.
@@ -118,11 +126,11 @@ impl Tally {
     }
 
     /// A receipt is closed.
-    pub(crate) fn closed(&self, settled: Option<&Settlement>) {
-        if let Some(settled) = settled {
+    pub(crate) fn closed(&self, paid: Vec<(String, u64)>) {
+        for (unit, amount) in paid {
             let mut counted = self.counted();
-            let spent = counted.spent.entry(settled.unit.clone()).or_default();
-            *spent = spent.saturating_add(settled.amount);
+            let spent = counted.spent.entry(unit).or_default();
+            *spent = spent.saturating_add(amount);
         }
         self.open.send_modify(|open| *open = open.saturating_sub(1));
     }
@@ -145,16 +153,12 @@ mod tests {
         }
         tally.refused();
         tally.refused_late();
-        let paid = Settlement {
-            amount: 7,
-            unit: "USD".to_owned(),
-        };
-        tally.closed(Some(&paid));
-        tally.closed(Some(&paid));
+        tally.closed(vec![("USD-6".to_owned(), 7)]);
+        tally.closed(vec![("USD-6".to_owned(), 7)]);
         let count = tally.count();
         assert_eq!((count.hosts, count.requests, count.refused), (2, 4, 2));
-        assert_eq!((count.open, count.spent["USD"]), (1, 14));
-        tally.closed(None);
+        assert_eq!((count.open, count.spent["USD-6"]), (1, 14));
+        tally.closed(Vec::new());
         tally.settled(Duration::from_secs(60)).await;
         assert_eq!(tally.count().open, 0);
     }

@@ -17,9 +17,12 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::{
-    Agent, Gate, Refusal, Rules, egress,
+    Agent, Gate, Refusal, Rules, Run, egress,
+    limits::{self, Who},
     receipt::{Closing, Open},
     record::{self, Facts, Refused},
+    risk,
+    usage::Left,
 };
 
 /// What receipts call it, as tool and as category; names of tools have a dot.
@@ -31,6 +34,7 @@ const RULE: &str = "[network] passthrough";
 pub struct Tunnel {
     gate: Arc<Gate>,
     agent: Agent,
+    run: Arc<Run>,
     target: Origin,
     open: Option<Open>,
     sent: AtomicU64,
@@ -58,6 +62,7 @@ pub async fn tunnel(
     let internal = |problem: Malformed| Refusal::bare(Reason::Internal, problem.to_string());
     let id = CallId::new(gate.clock.now())
         .map_err(|error| internal(Malformed::new("receipt id", error.to_string())))?;
+    let run = gate.run_of(&agent);
     let facts = Facts {
         id,
         started: gate.clock.monotonic(),
@@ -65,6 +70,7 @@ pub async fn tunnel(
         method: Method::CONNECT,
         origin: target,
         policy_digest: rules.policy.digest(),
+        run,
     };
     let intent = intent(&facts).map_err(internal)?;
     match travel(gate, &rules, facts.clone(), intent).await {
@@ -76,6 +82,16 @@ pub async fn tunnel(
 fn is_allowed(rules: &Rules, agent: &Agent, target: &Origin) -> bool {
     let network = &rules.network;
     agent.regime != Regime::Strict && network.passes_unread(&agent.id, &target.host, target.port)
+}
+
+fn who<'a>(agent: &'a Agent, run: &'a Run, target: &'a Origin) -> Who<'a> {
+    Who {
+        agent: &agent.id,
+        run,
+        host: &target.host,
+        name: NAME,
+        category: NAME,
+    }
 }
 
 fn intent(facts: &Facts) -> Result<Intent, Malformed> {
@@ -106,8 +122,10 @@ fn intent(facts: &Facts) -> Result<Intent, Malformed> {
         origin: facts.origin.clone(),
         path,
         policy_digest: facts.policy_digest,
-        reservation: None,
+        reservations: Vec::new(),
+        risk: None,
         rules: vec![RULE.to_owned()],
+        run: facts.run.id().cloned(),
         seal: agent.seal,
         tool,
     })
@@ -117,14 +135,27 @@ async fn travel(
     gate: &Arc<Gate>,
     rules: &Rules,
     facts: Facts,
-    intent: Intent,
+    mut intent: Intent,
 ) -> Result<(Tunnel, TcpStream), Box<Refused>> {
     let (agent, target) = (facts.agent.clone(), facts.origin.clone());
+    gate.agents().admit(&agent.id)?;
     if !is_allowed(rules, &agent, &target) {
         let detail = format!("{} does not pass unread", target.host_port());
         return Err(Refused::early(Reason::PolicyForbids, detail));
     }
-    let mut open = record::begin(gate, facts, intent).await?;
+    let held = limits::admit_unread(gate, &rules.policy, &who(&agent, &facts.run, &target))?;
+    if let Some((_, why)) = held.asks.first() {
+        return Err(unseen(why));
+    }
+    let who = who(&agent, &facts.run, &target);
+    let weighed = risk::weigh_unread(gate, rules.policy.risk(), &who);
+    if let Some((_, why)) = weighed.asks {
+        return Err(unseen(&why).weighed(weighed.risk));
+    }
+    intent.risk = weighed.risk;
+    intent.reservations = held.meter.reservations();
+    let run = Arc::clone(&facts.run);
+    let mut open = record::begin(gate, facts, intent, held).await?;
     let located = gate
         .resolver
         .locate(&egress::Way::of(rules, &agent.id), &target, &*gate.clock)
@@ -159,6 +190,7 @@ async fn travel(
     let tunnel = Tunnel {
         gate: Arc::clone(gate),
         agent,
+        run,
         target,
         open: Some(open),
         sent: AtomicU64::new(0),
@@ -167,33 +199,76 @@ async fn travel(
     Ok((tunnel, upstream))
 }
 
+/// SECURITY: nobody can be shown what passes unread, so nobody can approve it.
+fn unseen(why: &str) -> Box<Refused> {
+    let detail = format!("it would have to be approved, and cannot be: {why}");
+    Refused::early(Reason::ApprovalRequired, detail)
+}
+
 impl Tunnel {
     /// Where it leads.
     pub const fn target(&self) -> &Origin {
         &self.target
     }
 
-    /// Waits until the rules in force no longer let it stand.
+    /// Waits until the rules in force, or the limits, no longer let it stand, and says why.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn falls(&self) {
+    pub async fn falls(&self) -> Reason {
         let mut changes = self.gate.changes();
-        while passes_unread(&self.gate, &self.agent, &self.target) {
-            if changes.changed().await.is_err() {
-                return;
+        loop {
+            let rules = self.gate.rules();
+            if let Err(reason) = self.holds(&rules) {
+                return reason;
+            }
+            let who = who(&self.agent, &self.run, &self.target);
+            let changed = match limits::can_end(&rules.policy, &who) {
+                // Whatever wakes it, it looks again.
+                true => tokio::time::timeout(limits::LOOK_EVERY, changes.changed()).await,
+                false => Ok(changes.changed().await),
+            };
+            if let Ok(Err(_)) = changed {
+                return Reason::Internal;
             }
         }
     }
 
-    /// Counts bytes that went upstream.
-    pub fn sent(&self, bytes: usize) {
-        count(&self.sent, bytes);
+    fn holds(&self, rules: &Rules) -> Result<(), Reason> {
+        if self.gate.agents().is_paused(&self.agent.id) {
+            return Err(Reason::AgentPaused);
+        }
+        if !is_allowed(rules, &self.agent, &self.target) {
+            return Err(Reason::PolicyForbids);
+        }
+        let who = who(&self.agent, &self.run, &self.target);
+        let seen = self.open.as_ref().map(|open| open.meter().seen());
+        let seen = seen.map(Arc::clone).unwrap_or_default();
+        limits::holds(&self.gate, &rules.policy, &who, &seen)
     }
 
-    /// Counts bytes that came back.
-    pub fn received(&self, bytes: usize) {
+    /// Counts bytes that go upstream.
+    ///
+    /// # Errors
+    /// `budget-exhausted`: they must not go.
+    pub fn sent(&self, bytes: usize) -> Result<(), Reason> {
+        if let Some(open) = &self.open {
+            open.meter().up(bytes)?;
+        }
+        count(&self.sent, bytes);
+        Ok(())
+    }
+
+    /// Counts bytes that come back.
+    ///
+    /// # Errors
+    /// `budget-exhausted`: they must not be handed over.
+    pub fn received(&self, bytes: usize) -> Result<(), Reason> {
+        if let Some(open) = &self.open {
+            open.meter().down(bytes)?;
+        }
         count(&self.received, bytes);
+        Ok(())
     }
 
     /// Every byte so far, both ways.
@@ -220,6 +295,8 @@ impl Tunnel {
         let Some(open) = self.open.take() else { return };
         let mut closing = Closing::short(ending, Reason::Internal);
         closing.reason = reason;
+        // It was connected, whatever came of it.
+        closing.left = Left::Something;
         closing.request_bytes = self.sent.load(Ordering::Relaxed);
         closing.response_bytes = self.received.load(Ordering::Relaxed);
         open.close(closing);
