@@ -114,8 +114,12 @@ pub(crate) fn response(refusal: &Refusal) -> Vec<u8> {
         Reason::AgentUnknown => "Proxy-Authenticate: Basic realm=\"exeat\"\r\n",
         _ => "",
     };
+    let again = refusal
+        .retry_after()
+        .map(|seconds| format!("Retry-After: {seconds}\r\n"))
+        .unwrap_or_default();
     let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: application/problem+json; charset=utf-8\r\nContent-Length: {}\r\n{challenge}Connection: close\r\n\r\n",
+        "HTTP/1.1 {} {}\r\nContent-Type: application/problem+json; charset=utf-8\r\nContent-Length: {}\r\n{challenge}{again}Connection: close\r\n\r\n",
         refusal.status(),
         phrase.unwrap_or("Refused"),
         body.len(),

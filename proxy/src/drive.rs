@@ -4,7 +4,7 @@
 //! pass, but when they change. To cut a call is to drop everything that serves it: both sides see their
 //! connection, or their HTTP/2 stream, break off, and the receipt closes with the reason.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use exeat_pipeline::{Gate, Standing};
@@ -15,6 +15,7 @@ use pingora::{
     proxy::HttpProxy,
     server::ShutdownWatch,
 };
+use tokio::sync::Notify;
 
 use crate::hooks::Hooks;
 
@@ -24,7 +25,13 @@ tokio::task_local! {
 }
 
 #[derive(Clone, Default)]
-struct Current(Arc<Mutex<Option<Arc<Standing>>>>);
+struct Current(Arc<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    standing: Mutex<Option<Arc<Standing>>>,
+    fresh: Notify,
+}
 
 /// Pingora's proxy, watched.
 pub(crate) struct Driven {
@@ -48,14 +55,28 @@ pub(crate) fn stand(gate: &Gate, standing: &Arc<Standing>) -> Result<(), Reason>
 
 impl Current {
     fn set(&self, standing: Arc<Standing>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+        *self.standing() = Some(standing);
+        self.0.fresh.notify_one();
     }
 
     fn holds(&self, gate: &Gate) -> bool {
-        let standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        standing
-            .as_ref()
-            .is_none_or(|call| call.holds(gate).is_ok())
+        let standing = self.standing().clone();
+        standing.is_none_or(|call| call.holds(gate).is_ok())
+    }
+
+    /// Waits until a call is noted, or the one that was may have ended by itself.
+    async fn stirs(&self, gate: &Gate) {
+        let standing = self.standing().clone();
+        let fresh = self.0.fresh.notified();
+        match standing.and_then(|call| call.ask_again_in(gate)) {
+            Some(wait) => drop(tokio::time::timeout(wait, fresh).await),
+            None => fresh.await,
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Option<Arc<Standing>>> {
+        let noted = self.0.standing.lock();
+        noted.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,6 +103,11 @@ impl HttpServerApp for Driven {
                 biased;
                 changed = changes.changed() => {
                     if changed.is_err() || !current.holds(&self.gate) {
+                        return None;
+                    }
+                }
+                () = current.stirs(&self.gate) => {
+                    if !current.holds(&self.gate) {
                         return None;
                     }
                 }

@@ -20,7 +20,7 @@ use pingora::{
 };
 
 use crate::{
-    drive, here, lane, own, peer, receive, refuse,
+    drive, here, lane, own, peer, receive, refuse, requests,
     stop::{broke_off, once_more, reason_of, stop},
     trust::Trust,
     write::write_outgoing,
@@ -89,6 +89,9 @@ impl ProxyHttp for Hooks {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        if requests::answer(&self.gate, session).await? {
+            return Ok(true);
+        }
         let admitted = match lane::take(session) {
             Some(admitted) => admitted,
             None => match receive::receive(&self.gate, session).await {

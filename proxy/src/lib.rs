@@ -20,6 +20,7 @@ mod own;
 mod peer;
 mod receive;
 mod refuse;
+mod requests;
 mod sniff;
 mod stop;
 mod stream;

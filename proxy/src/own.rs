@@ -10,7 +10,9 @@ use tokio::time::timeout;
 /// Whether an admitted request takes that lane.
 pub(crate) fn takes(session: &Session, outgoing: &Outgoing) -> bool {
     let large = outgoing.whole().is_some() && session.as_ref().retry_buffer_truncated();
-    outgoing.needs_lane(if large { Large::Yes } else { Large::No })
+    // Pingora sends a body only where the client sent one.
+    let recalled = outgoing.is_recalled() && outgoing.whole().is_some();
+    recalled || outgoing.needs_lane(if large { Large::Yes } else { Large::No })
 }
 
 /// Carries it to its end.

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use exeat_pipeline::{Admitted, BodyKind, BodySource, Gate, Inbound, Refusal, admit};
+use exeat_pipeline::{
+    Admitted, Agent, BodyKind, BodySource, Gate, Inbound, Refusal, admit, is_home,
+};
 use exeat_types::{Reason, Scheme, limits};
 use http::{Version, header};
 use pingora::proxy::Session;
 
 use crate::{
-    identify,
+    identify, requests,
     target::{self, Connection, Named},
 };
 
@@ -28,6 +30,21 @@ pub(crate) async fn receive(gate: &Arc<Gate>, session: &mut Session) -> Result<A
             identify::record(gate, &connection.door, agent, refusal.reason());
         }
     })
+}
+
+/// Who asks what, if it is asked of the gate itself. Whoever may not ask anything is refused like everywhere else.
+pub(crate) fn for_the_gate(
+    gate: &Gate,
+    session: &Session,
+) -> Option<(Arc<Connection>, Agent, String)> {
+    let target = session.req_header().uri.path();
+    if !requests::is_ours(target) {
+        return None;
+    }
+    let path = target.to_owned();
+    let connection = connection(session)?;
+    let inbound = inbound(gate, session, &connection).ok()?;
+    is_home(&inbound.origin.host).then_some((connection, inbound.agent, path))
 }
 
 fn inbound(gate: &Gate, session: &Session, connection: &Connection) -> Result<Inbound, Refusal> {
@@ -139,5 +156,14 @@ impl BodySource for FromClient<'_> {
         read.await
             .map_err(|_cause| Reason::MalformedRequest)?
             .map_err(|_cause| Reason::MalformedRequest)
+    }
+
+    async fn gone(&mut self) {
+        let session = self.0.as_mut();
+        if session.read_body_or_idle(true).await.is_ok() {
+            return std::future::pending().await;
+        }
+        // Whatever came instead was read in part.
+        session.set_keepalive(None);
     }
 }

@@ -23,6 +23,9 @@ pub(crate) async fn answer(session: &mut Session, refusal: &Refusal) -> Result<(
         head.insert_header("exeat-receipt", receipt.to_string())?;
     }
     head.insert_header("exeat-decision", "refused")?;
+    if let Some(seconds) = refusal.retry_after() {
+        head.insert_header(header::RETRY_AFTER, seconds)?;
+    }
     if refusal.reason() == Reason::AgentUnknown {
         head.insert_header(header::PROXY_AUTHENTICATE, "Basic realm=\"exeat\"")?;
     }

@@ -131,20 +131,23 @@ async fn carry((wire, read): (Wire, BytesMut), upstream: TcpStream, tunnel: Tunn
     let (mut from_client, mut to_client) = tokio::io::split(wire);
     let (mut from_upstream, mut to_upstream) = upstream.into_split();
     let there = async {
-        to_upstream.write_all(&read).await?;
-        tunnel.sent(read.len());
+        tunnel.sent(read.len()).map_err(Some)?;
+        to_upstream
+            .write_all(&read)
+            .await
+            .map_err(|error| broke_off(&error))?;
         copy(&mut from_client, &mut to_upstream, |bytes| {
             tunnel.sent(bytes)
         })
         .await
     };
     let back = copy(&mut from_upstream, &mut to_client, |bytes| {
-        tunnel.received(bytes);
+        tunnel.received(bytes)
     });
     let both = both(there, back);
     let ended = tokio::select! {
-        ended = both => ended.map_err(|_cause| None),
-        () = tunnel.falls() => Err(Some(Reason::PolicyForbids)),
+        ended = both => ended,
+        reason = tunnel.falls() => Err(Some(reason)),
         () = silence(&tunnel) => Err(Some(Reason::UpstreamTimeout)),
     };
     match ended {
@@ -153,26 +156,41 @@ async fn carry((wire, read): (Wire, BytesMut), upstream: TcpStream, tunnel: Tunn
     }
 }
 
+/// How carrying ended: an error is a reason of ours, or none if a side broke off.
+type Carried = Result<(), Option<Reason>>;
+
+fn broke_off(error: &io::Error) -> Option<Reason> {
+    tracing::debug!(%error, "a connection that passes unread broke off");
+    None
+}
+
 async fn both(
-    there: impl Future<Output = io::Result<()>>,
-    back: impl Future<Output = io::Result<()>>,
-) -> io::Result<()> {
+    there: impl Future<Output = Carried>,
+    back: impl Future<Output = Carried>,
+) -> Carried {
     tokio::try_join!(there, back).map(drop)
 }
 
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    count: impl Fn(usize),
-) -> io::Result<()> {
+    count: impl Fn(usize) -> Result<(), Reason>,
+) -> Carried {
     let mut buffer = BytesMut::with_capacity(COPY_BYTES);
-    while from.read_buf(&mut buffer).await? > 0 {
-        to.write_all(&buffer).await?;
-        to.flush().await?;
-        count(buffer.len());
+    while from
+        .read_buf(&mut buffer)
+        .await
+        .map_err(|error| broke_off(&error))?
+        > 0
+    {
+        count(buffer.len()).map_err(Some)?;
+        to.write_all(&buffer)
+            .await
+            .map_err(|error| broke_off(&error))?;
+        to.flush().await.map_err(|error| broke_off(&error))?;
         buffer.clear();
     }
-    to.shutdown().await
+    to.shutdown().await.map_err(|error| broke_off(&error))
 }
 
 /// Ends when nothing has moved for too long.

@@ -241,10 +241,11 @@ fn a_gate_killed_under_load_loses_no_receipt() {
     }
 }
 
-/// A disk that can be full.
+/// A disk that can be full, or stand still.
 struct Disk {
     folder: Folder,
     full: AtomicBool,
+    stands: std::sync::Mutex<()>,
 }
 
 impl Disk {
@@ -281,6 +282,7 @@ impl Storage for Disk {
 
     fn sync(&self, segment: u32) -> io::Result<()> {
         self.room()?;
+        drop(self.stands.lock().unwrap());
         self.folder.sync(segment)
     }
 
@@ -296,6 +298,7 @@ async fn nothing_leaves_when_the_ledger_cannot_be_written() {
     let disk = Arc::new(Disk {
         folder: journal,
         full: AtomicBool::new(false),
+        stands: std::sync::Mutex::default(),
     });
     let storage: Arc<dyn Storage> = Arc::clone(&disk) as _;
     let rig = Rig::on(
@@ -337,4 +340,44 @@ async fn nothing_leaves_when_the_ledger_cannot_be_written() {
         403,
         "what is refused anyway is refused as ever"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_stands_still_refuses_and_closes_the_receipt_that_it_writes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Folder::new(&folder.path().join("ledger").join("journal")).unwrap();
+    let disk = Arc::new(Disk {
+        folder: journal,
+        full: AtomicBool::new(false),
+        stands: std::sync::Mutex::default(),
+    });
+    let storage: Arc<dyn Storage> = Arc::clone(&disk) as _;
+    let ledger = world::ledger_on(folder.path(), storage);
+    let rig = Rig::on(folder.path(), ledger, None).await;
+    // Whoever holds it is no task: the disk stands still until the answer is there.
+    let (answered, wait) = std::sync::mpsc::channel::<()>();
+    let (stands, standing) = tokio::sync::oneshot::channel();
+    let still = Arc::clone(&disk);
+    let holder = std::thread::spawn(move || {
+        let held = still.stands.lock().unwrap();
+        stands.send(()).unwrap();
+        wait.recv().unwrap();
+        drop(held);
+    });
+    standing.await.unwrap();
+    let answer = rig.client.get(API, "/echo").await;
+    answered.send(()).unwrap();
+    holder.join().unwrap();
+    assert_eq!(
+        (answer.status.as_u16(), answer.reason().as_str()),
+        (503, "ledger-unavailable")
+    );
+    let receipts = rig.receipts(1).await;
+    let (intent, outcome) = (&receipts[0].intent, &receipts[0].outcome);
+    assert!(intent.is_some(), "it was written in the end");
+    assert_eq!(
+        outcome.as_ref().unwrap().result,
+        exeat_ledger::Ending::RefusedLate
+    );
+    assert_eq!(rig.upstream.seen().len(), 0);
 }

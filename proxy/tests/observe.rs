@@ -151,7 +151,7 @@ async fn what_nobody_declared_passes_without_a_credential_and_its_receipt_says_s
     assert_eq!(tools, ["observed.read", "observed.write"]);
     for receipt in &receipts {
         let intent = receipt.intent.as_ref().unwrap();
-        assert!(intent.observed && intent.credential.is_none() && intent.capture.is_none());
+        assert!(intent.observed && intent.credential.is_none() && intent.capture.is_some());
         assert_eq!(intent.path, "/{*path}");
         assert_eq!(intent.origin.host, Host::parse(UNKNOWN).unwrap());
     }
