@@ -67,6 +67,9 @@ pub enum Error {
         /// The vault.
         path: PathBuf,
     },
+    /// What a notice needs has a form that cannot be used.
+    #[error("the secret of a notice cannot be used as it is")]
+    NoticeSecret,
     /// There is no secret of this name.
     #[error("there is no secret `{name}` in {store}")]
     SecretAbsent {
@@ -190,7 +193,8 @@ impl Error {
         match self {
             Self::SecretAbsent { .. } | Self::VaultClosed { .. } => Reason::CredentialMissing,
             Self::Signer { .. } | Self::WrongPin { .. } => Reason::SignerUnavailable,
-            Self::SecretRevoked { .. }
+            Self::NoticeSecret
+            | Self::SecretRevoked { .. }
             | Self::SecretSize { .. }
             | Self::RecordDamaged { .. }
             | Self::Keyring { .. }

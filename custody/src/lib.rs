@@ -22,6 +22,7 @@ mod keyring;
 mod live;
 mod master;
 mod minted;
+pub mod notice;
 mod outside;
 mod placeholder;
 mod prepare;
