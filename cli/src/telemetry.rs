@@ -56,11 +56,11 @@ pub(crate) fn start_logging(format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Binds the address where metrics are served.
+/// Binds an address of the gate's own.
 ///
 /// # Errors
 /// When it cannot be bound.
-pub(crate) fn bind_metrics(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
@@ -177,7 +177,7 @@ mod tests {
         registry.register(Box::new(calls.clone())).unwrap();
         calls.inc();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let listener = bind_metrics("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         serve_metrics(listener, registry, &tasks, &stop).unwrap();
         let text = ask(address, "GET /metrics").await;

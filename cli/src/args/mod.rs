@@ -1,12 +1,17 @@
 //! What can be asked of the program. The help texts teach: each command says what it is for and shows one use.
 
+mod approval;
 mod bridge;
+mod budget;
 mod connect;
+mod console;
 mod doctor;
 mod gateway;
 mod keys;
+mod learn;
 mod preset;
 mod receipts;
+mod requests;
 mod rules;
 mod run;
 mod secrets;
@@ -18,14 +23,19 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use exeat_types::AgentId;
 
+pub(crate) use approval::{Agent, Approval, Approving};
 pub(crate) use bridge::{Bridge, Bridged};
+pub(crate) use budget::Budget;
 pub(crate) use connect::{Connect, Connection, Disconnect};
+pub(crate) use console::Console;
 pub(crate) use doctor::Doctor;
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::{Form, Master, Signer};
+pub(crate) use learn::Learn;
 pub(crate) use preset::Preset;
 pub(crate) use receipts::{Filter, Receipt, Verify};
-pub(crate) use rules::{Import, Policy, Tool, Why};
+pub(crate) use requests::{Ask, AskKind, Grant};
+pub(crate) use rules::{Import, Policy, PolicyDiff, PolicyProve, Tool, Why};
 pub(crate) use run::Run;
 pub(crate) use secrets::{Ca, Secret, Token};
 pub(crate) use serve::{LogFormat, Serve};
@@ -44,7 +54,7 @@ Start here:
   exeat init                    write a first configuration
   exeat run -- claude           run an agent behind the gate
 
-Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 receipts right but their end unproven."
+Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 unproven: where receipts end, or what a solver could not tell."
 )]
 pub(crate) struct Cli {
     /// The configuration; ~/.config/exeat/exeat.toml when absent
@@ -139,6 +149,30 @@ Exit status 0 when the request would be let through, 1 when not.")]
     /// The rules in force, and tests of them
     #[command(subcommand)]
     Policy(Policy),
+    /// Propose tools and rules of what agents were seen to do; nothing is put in force
+    #[command(after_help = "\
+Example:
+  exeat learn
+  exeat learn --agent claude --since 3d -o learned.patch
+
+The proposal is a patch with the evidence beside each line: calls, runs, days, receipts. Read it,
+then apply it with `git apply` or `patch -p1` in the folder of the configuration. What was first
+seen in doubt stands in it as a comment, with the reason: docs/LEARN.md says what is doubted.")]
+    Learn(Learn),
+    /// Ask that an agent may do more for a time; a person answers
+    #[command(after_help = "\
+Example:
+  exeat request --agent claude write github.issues.create --where owner=acme --for 2h
+  exeat request --agent claude transact shop.orders.create --max-value 50 --currency EUR
+  exeat grant list
+
+Nothing is granted by asking: a person answers in the console, or with `exeat grant` where the
+configuration says so. An agent asks by itself with POST http://exeat.internal/requests;
+docs/REQUESTS.md has the forms.")]
+    Request(Ask),
+    /// What was asked for and granted
+    #[command(subcommand)]
+    Grant(Grant),
     /// What is known of providers: credential, tools and rules, ready to use
     #[command(subcommand)]
     Preset(Preset),
@@ -148,6 +182,9 @@ Exit status 0 when the request would be let through, 1 when not.")]
     /// Keys that sign, and never leave their place
     #[command(subcommand)]
     Signer(Signer),
+    /// What agents have used of their budgets, and lower limits while the gate runs
+    #[command(subcommand)]
+    Budget(Budget),
     /// The key over all sealed secrets: where it is kept, and moving it
     #[command(subcommand)]
     Master(Master),
@@ -166,6 +203,15 @@ The browser comes back to this machine; from another one, forward the port first
     /// What persons have granted; never a token
     #[command(subcommand)]
     Connection(Connection),
+    /// What agents wait for a human to approve
+    #[command(subcommand)]
+    Approval(Approval),
+    /// Agents as a whole: pause one, let it go on
+    #[command(subcommand)]
+    Agent(Agent),
+    /// The passkeys that sign in to the console and approve
+    #[command(subcommand)]
+    Console(Console),
     /// The local certificate authority of `exeat serve`
     #[command(subcommand)]
     Ca(Ca),
@@ -175,7 +221,7 @@ The browser comes back to this machine; from another one, forward the port first
     /// Receipts: one for every call
     #[command(subcommand)]
     Receipt(Receipt),
-    /// Receipts as calls end
+    /// Receipts as calls end, and approvals as they are asked for and answered
     Tail {
         /// Only of this agent
         #[arg(long)]

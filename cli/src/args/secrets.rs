@@ -58,7 +58,7 @@ It goes into the proxy's URL as the password: http://agent:TOKEN@127.0.0.1:8080"
 }
 
 /// A whole number and a unit.
-fn life(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn life(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || "expected a number and s, m, h or d, such as `8h`".to_owned();
     let unit = text.chars().next_back().ok_or_else(wrong)?;
     let secs: u64 = match unit {

@@ -1,7 +1,7 @@
 //! `exeat check`: configuration, tools and rules in one report.
 
-use exeat_policy::{Policy, Tool};
-use exeat_types::Report;
+use exeat_policy::{Policy, Sources, Tool, World};
+use exeat_types::{Clock as _, Report, SystemClock};
 use serde_json::json;
 
 use super::Place;
@@ -77,7 +77,12 @@ pub(super) fn load(place: &Place) -> anyhow::Result<(Settings, Policy)> {
 
 pub(super) fn policy_of(settings: &Settings) -> Result<Policy, Report> {
     let sources = read_sources(&settings.policy)?;
-    Policy::compile(&sources, &settings.world())
+    compile(&sources, &settings.world())
+}
+
+/// What is in force now: rules that are over let nothing through.
+pub(super) fn compile(sources: &Sources, world: &World) -> Result<Policy, Report> {
+    Policy::compile_at(SystemClock::new().now(), sources, world)
 }
 
 #[cfg(test)]

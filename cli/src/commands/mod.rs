@@ -1,20 +1,28 @@
 //! What each command does with its arguments: read files or ask the gate, and print. Nothing here decides about a call.
 
+mod approval;
 mod bridge;
+mod budget;
 mod ca;
 mod cases;
 mod check;
 mod connect;
+mod console;
 mod doctor;
 mod gateway;
 mod init;
+mod learn;
 mod master;
 mod policy;
+mod policy_diff;
+mod policy_prove;
 mod preset;
 mod receipt;
+mod request;
 mod run;
 mod secret;
 mod serve;
+mod sides;
 mod signer;
 mod token;
 mod tool;
@@ -62,8 +70,15 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Why(order) => why::why(&place, &order),
         Command::Tool(order) => tool::tool(&place, order),
         Command::Policy(order) => policy::policy(&place, order),
+        Command::Learn(order) => learn::learn(&place, &order),
+        Command::Request(order) => request::ask(&place, &order),
+        Command::Grant(order) => request::grant(&place, order),
         Command::Preset(order) => preset::preset(&place, order),
         Command::Secret(order) => secret::secret(&place, order),
+        Command::Approval(order) => approval::approval(&place, order),
+        Command::Agent(order) => approval::agent(&place, order),
+        Command::Console(order) => console::console(&place, order),
+        Command::Budget(order) => budget::budget(&place, order),
         Command::Signer(order) => signer::signer(&place, order),
         Command::Master(order) => master::master(&place, &order),
         Command::Connect(order) => connect::connect(&place, &order),

@@ -10,31 +10,34 @@ use crate::{
 
 pub(super) fn policy(place: &Place, order: Policy) -> anyhow::Result<Ending> {
     match order {
-        Policy::Show { running: true, .. } => {
+        Policy::Show {
+            running: true,
+            limits,
+            ..
+        } => {
             let shown: PolicyShown = place.running_gate()?.one(&Request::PolicyShow {}, &[])?;
-            place.print(&shown, || {
-                format!(
+            place.print(&shown, || match limits {
+                true => shown.limits_in_words(),
+                false => format!(
                     "// {}, {} tools\n{}",
                     shown.digest,
                     shown.tools,
                     shown.cedar.trim_end()
-                )
+                ),
             })?;
             Ok(Ending::Done)
         }
         Policy::Show {
             cedar,
+            limits,
             running: false,
         } => {
             let (settings, policy) = check::load(place)?;
-            let tools = policy.tools().count();
-            let shown = PolicyShown {
-                digest: policy.digest(),
-                tools,
-                cedar: policy.cedar_text(),
-            };
+            let shown = PolicyShown::of(&policy);
             let text = if cedar {
                 shown.cedar.clone()
+            } else if limits {
+                shown.limits_in_words()
             } else {
                 let sources = read_sources(&settings.policy)?;
                 let files = sources.policy.iter().chain(&sources.cedar);
@@ -45,6 +48,8 @@ pub(super) fn policy(place: &Place, order: Policy) -> anyhow::Result<Ending> {
             place.print(&shown, || text.trim_end().to_owned())?;
             Ok(Ending::Done)
         }
+        Policy::Diff(order) => super::policy_diff::diff(place, &order),
+        Policy::Prove(order) => super::policy_prove::prove(place, &order),
         Policy::Test { files, preset } => super::cases::test(place, &files, &preset),
     }
 }

@@ -119,12 +119,18 @@ pub(super) fn tail(place: &Place, agent: Option<AgentId>) -> anyhow::Result<Endi
     Ok(Ending::Done)
 }
 
-/// One record of the journal as a line: when, what, and the fields that tell calls apart.
+/// One record of the journal, or one receipt, as a line: when, what, and the fields that tell calls apart.
 fn line(record: &Value) -> String {
     let fields = [
-        "time", "kind", "call", "agent", "tool", "result", "reason", "status",
+        "time", "opened", "kind", "decision", "alarm", "approval", "grant", "event", "change",
+        "call", "agent", "tool", "result", "reason", "status",
     ];
-    let texts = fields.iter().filter_map(|field| match record.get(field)? {
+    let parts = ["body", "intent", "refusal", "outcome"];
+    let of = |field: &str| {
+        let within = |part: &&str| record.get(*part).and_then(|part| part.get(field));
+        record.get(field).or_else(|| parts.iter().find_map(within))
+    };
+    let texts = fields.iter().filter_map(|field| match of(field)? {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         other => Some(format!("{field}={other}")),
@@ -135,6 +141,28 @@ fn line(record: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_the_tail_says_who_asked_for_what() {
+        let asked = json!({
+            "time": "t", "kind": "approval",
+            "body": { "approval": "apr-1", "event": "requested", "agent": "claude", "tool": "pay.send" },
+        });
+        assert_eq!(
+            line(&asked),
+            "t  approval  apr-1  requested  claude  pay.send"
+        );
+        let done = json!({
+            "call": "c", "decision": "allowed", "opened": "t",
+            "intent": { "agent": "claude", "tool": "pay.send", "approval": { "id": "apr-1", "by": "passkey" } },
+            "outcome": { "result": "completed", "status": 200 },
+        });
+        assert!(
+            line(&done).contains("claude  pay.send  completed  status=200"),
+            "{}",
+            line(&done)
+        );
+    }
 
     #[test]
     fn a_row_takes_its_cells_from_the_intent_or_the_refusal() {

@@ -128,6 +128,9 @@ fn ready_in_foreground(output: Output, status: &Status) -> anyhow::Result<()> {
     for listener in &status.listeners {
         ui::say(format_args!("listening on {listener}"));
     }
+    if let Some(console) = &status.console {
+        ui::say(format_args!("console on {console}"));
+    }
     if let Some(metrics) = &status.metrics {
         ui::say(format_args!("metrics on http://{metrics}/metrics"));
     }

@@ -95,10 +95,19 @@ fn told(verdict: &Verdict) -> String {
         refusals,
         checkpoints,
         hidden,
+        approved,
+        approved_unsigned,
         ..
     } = verdict;
+    let approvals = if *approved == 0 && *approved_unsigned == 0 {
+        String::new()
+    } else {
+        format!(
+            "\n{approved} calls approved with passkeys, every signature checked; {approved_unsigned} approved otherwise"
+        )
+    };
     format!(
         "{first}\n{calls} calls ({open} open, {unknown} with unknown end), {refusals} refusals, \
-         {checkpoints} checkpoints, {hidden} records left out"
+         {checkpoints} checkpoints, {hidden} records left out{approvals}"
     )
 }

@@ -208,6 +208,8 @@ fn told(verdict: &Verdict, seen: &Explanation) -> String {
         let rows: Vec<[String; 4]> = seen.rules.iter().map(row).collect();
         lines.push(ui::table(["", "RULE", "EFFECT", "HERE"], &rows));
     }
+    let limits = seen.limits.iter();
+    lines.extend(limits.map(|limit| format!("  limit    {}: {}", limit.name, limit.words)));
     lines.join("\n")
 }
 

@@ -1,8 +1,10 @@
 //! The one-minute tour: this very program as gate and as `exeat run`, a real TLS server, and curl as the agent.
 //!
-//! Nothing is simulated but the API, which is ours and says so. Each step states what it expected and what happened; the
+//! Nothing is simulated but the API, which is ours and says so, and the passkey, which is software and says so. Each step states what it expected and what happened; the
 //! tour ends well only if all of them did. Everything lives in a passing folder and on loopback.
 
+mod authenticator;
+mod person;
 mod site;
 mod steps;
 pub(crate) mod upstream;

@@ -1,8 +1,9 @@
-//! The tour's configuration: one API, three tools, two rules, one secret.
+//! The tour's configuration: one API, four tools, three rules, one secret.
 
 use std::{
     fs,
     io::Write as _,
+    net::TcpListener,
     path::Path,
     process::{Command, Stdio},
 };
@@ -41,6 +42,17 @@ additionalProperties = false
 properties = { title = { type = "string", maxLength = 80 }, text = { type = "string" } }
 
 [[tool]]
+name = "notes.publish"
+request = "POST /notes/{id}/publish"
+category = "write"
+description = "Publish a note"
+[tool.input.body]
+type = "object"
+required = ["to"]
+additionalProperties = false
+properties = { to = { type = "string", enum = ["team", "everybody"] } }
+
+[[tool]]
 name = "notes.delete"
 request = "DELETE /notes/{id}"
 category = "delete"
@@ -53,6 +65,13 @@ name = "read and write notes"
 agents = ["demo"]
 tools = ["demo.notes.show", "demo.notes.create"]
 effect = "allow"
+
+[[rule]]
+name = "a human publishes"
+agents = ["demo"]
+tools = ["demo.notes.publish"]
+effect = "prompt"
+approve = { by = "passkey" }
 
 [[rule]]
 name = "never delete"
@@ -74,10 +93,12 @@ impl Site {
         fs::write(site.file("upstream-root.pem"), &upstream.root_pem)?;
         let main = format!(
             "[agents.demo]\n\
+             [console]\naddress = \"127.0.0.1:{}\"\n\
              [credentials.demo]\nkind = \"bearer\"\nsecret = \"sealed:demo\"\nhosts = [\"api.demo.test\"]\n\
              env = [\"DEMO_TOKEN\"]\n\
              [network]\nallow-private = [\"api.demo.test:443\"]\n\
              connect-to = {{ \"api.demo.test:443\" = \"{}\" }}\nupstream-roots = [\"upstream-root.pem\"]\n",
+            free_port()?,
             upstream.address
         );
         fs::write(site.file("exeat.toml"), main)?;
@@ -133,4 +154,10 @@ impl Site {
             success: output.status.success(),
         })
     }
+}
+
+/// A port of loopback for the console. Passkeys belong to its URL, so it is chosen before the gate starts.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("finding a port")?;
+    Ok(listener.local_addr()?.port())
 }

@@ -3,12 +3,19 @@
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::{Ran, Receipts, Step, Upstream, site::Site};
+use super::{Ran, Receipts, Step, Upstream, person::Person, site::Site};
 
 type Act = fn(&Site, &Upstream) -> anyhow::Result<Step>;
 
 /// The steps, in order.
-pub(super) const ALL: [Act; 5] = [placeholder, allowed, denied, bad_arguments, bypass];
+pub(super) const ALL: [Act; 6] = [
+    placeholder,
+    allowed,
+    denied,
+    bad_arguments,
+    approved,
+    bypass,
+];
 
 const NOTE: &str = "https://api.demo.test/notes/7";
 
@@ -72,6 +79,50 @@ fn bad_arguments(site: &Site, upstream: &Upstream) -> anyhow::Result<Step> {
         expected: "422 arguments-invalid, naming the argument",
         agent_saw: ran.all(),
         upstream_saw: None,
+    })
+}
+
+fn approved(site: &Site, upstream: &Upstream) -> anyhow::Result<Step> {
+    let before = upstream.count();
+    let publish = |to: &str| {
+        let body = format!("{{\"to\": \"{to}\"}}");
+        let url = format!("{NOTE}/publish");
+        site.sealed(&["curl", "-sS", "-H", "exeat-wait: 0", "--json", &body, &url])
+    };
+    let asked = publish("team")?;
+    let problem: Value = serde_json::from_str(asked.stdout.trim()).unwrap_or_default();
+    let id = problem.pointer("/approval/id").and_then(Value::as_str);
+    let enrolling = site.own(&["--json", "console", "enroll"])?;
+    let enrolling: Value = serde_json::from_str(enrolling.stdout.trim())
+        .with_context(|| format!("no one-time code: {}", enrolling.all()))?;
+    let word = |name: &str| {
+        enrolling
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let mut person = Person::enrol(word("url"), word("code"))?;
+    person.approve(id.context("the agent was not asked to wait for a human")?)?;
+    let changed = publish("everybody")?;
+    let untouched = upstream.count() == before;
+    let same = publish("team")?;
+    let arrived = upstream.count() == before + 1;
+    Ok(Step {
+        id: "approved",
+        title: "A human approves with a passkey (here a virtual one): the same request passes, a changed one does not",
+        ok: same.success
+            && untouched
+            && arrived
+            && changed.stdout.contains("approval-required")
+            && !holds(&same, upstream),
+        expected: "403 approval-required; after the passkey's signature 403 for a changed request, 200 for the same",
+        agent_saw: format!(
+            "asked:    {}\nchanged:  {}\nthe same: {}",
+            asked.stdout.trim(),
+            changed.stdout.trim(),
+            same.all().trim()
+        ),
+        upstream_saw: upstream.last().map(|seen| seen.line),
     })
 }
 

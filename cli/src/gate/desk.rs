@@ -1,32 +1,36 @@
-//! Answers the gate's socket. Everything here is an operator's request; nothing here decides about a call. `desk/reload.rs`
-//! reads everything again, `desk/receipts.rs` shows receipts.
+//! Answers the gate's socket. Everything here is an operator's request; nothing here decides about a call. The
+//! files below do what takes more than a line; `desk/reload.rs` reads everything again.
 
+mod approvals;
+mod budgets;
 mod connect;
 mod landing;
+mod passkeys;
+mod past;
 mod receipts;
 mod reload;
+mod requests;
+mod secrets;
 mod signers;
+mod tokens;
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write as _},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs::File, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use exeat_custody::Vault;
-use exeat_ledger::{Change, Record, TokenChange};
-use exeat_pipeline::Gate;
-use exeat_types::{AgentId, CallId, CredentialId, Secret, Timestamp};
+use exeat_ledger::Record;
+use exeat_pipeline::{Gate, Order};
+use exeat_types::{AgentId, ApprovalId, CallId, CredentialId, Seal, Secret, Timestamp};
 use serde_json::Value;
 use tokio::sync::{RwLock, RwLockReadGuard, watch};
 
-use super::{notes::PLACE, replace::Replacing, sandboxes::Sandboxes, state::State};
+pub(crate) use passkeys::Door;
+
+use super::{replace::Replacing, sandboxes::Sandboxes, state::State};
+use crate::settings::{Listener, Mode};
 use crate::socket::{
-    Answer, Attach, Attached, Attachment, ConnectionEntry, ConnectionQuery, DisconnectOrder,
-    Exported, Failure, Handed, Lines, PolicyShown, ReceiptFilter, SecretEntry, SelfTest,
+    AgentEntry, Answer, ApprovalOrder, ApprovalShown, Attach, Attached, Attachment, BudgetEntry,
+    ConnectionEntry, ConnectionQuery, Device, DisconnectOrder, Enrolling, Exported, Failure,
+    GrantOrder, Handed, Lines, PolicyShown, PolicyTexts, ReceiptFilter, SecretEntry, SelfTest,
     SignerEntry, Status, TokenMade, TokenOrder, Upgraded,
 };
 
@@ -36,6 +40,7 @@ pub(crate) struct Running {
     pub(crate) sandboxes: Sandboxes,
     pub(crate) listeners: Vec<String>,
     pub(crate) metrics: Option<String>,
+    pub(crate) console: Option<Door>,
     pub(crate) replacing: Replacing,
 }
 
@@ -57,8 +62,6 @@ enum Standing {
     Replaced,
 }
 
-/// Receipts that a list shows when no limit is asked for.
-const LIST_MAX: usize = 1000;
 /// Checks that one self-test may name.
 const CHECKS_MAX: usize = 256;
 
@@ -74,7 +77,33 @@ impl Desk {
         }
     }
 
-    fn running(&self) -> Result<&Running, Failure> {
+    pub(super) const fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// Why nothing may be granted on the command line, if so.
+    ///
+    /// SECURITY: the socket belongs to whoever runs the gate. Who comes in unsealed may run as the same user and reach it,
+    /// in its own name or in that of a sealed agent: `exeat run --agent` is open to it.
+    fn not_here(&self) -> Option<&'static str> {
+        let Some(settings) = self.state.settings() else {
+            return Some("there is no configuration");
+        };
+        let is_open =
+            |listener: &Listener| listener.mode != Mode::Dns && listener.seal == Seal::None;
+        settings
+            .listeners
+            .iter()
+            .any(is_open)
+            .then_some("a listener lets in who is not sealed, and could have answered itself")
+    }
+
+    fn console(&self) -> Result<&Door, Failure> {
+        let none = || Failure::new("this gate has no console").help("declare `[console]`");
+        self.running()?.console.as_ref().ok_or_else(none)
+    }
+
+    pub(super) fn running(&self) -> Result<&Running, Failure> {
         let none =
             || Failure::new("no gate runs on this data folder").help("start it with `exeat serve`");
         self.running.as_ref().ok_or_else(none)
@@ -96,39 +125,34 @@ impl Desk {
         }
         Ok(standing)
     }
-
-    async fn entry(&self, name: &str) -> Result<Option<SecretEntry>, Failure> {
-        let entries = self.entries().await?;
-        Ok(entries.into_iter().find(|entry| entry.name == name))
-    }
-
-    async fn entries(&self) -> Result<Vec<SecretEntry>, Failure> {
-        let list = self.in_vault(|vault| Ok(vault.list())).await?;
-        Ok(list
-            .into_iter()
-            .filter(|entry| !entry.name.starts_with(PLACE))
-            .map(|entry| SecretEntry {
-                name: entry.name,
-                version: entry.version,
-                created: entry.created,
-            })
-            .collect())
-    }
-
-    /// Uses the vault on a thread that may wait for it, and for the disk.
-    async fn in_vault<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut Vault) -> Result<T, exeat_custody::Error> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let state = Arc::clone(&self.state);
-        let acted = tokio::task::spawn_blocking(move || act(&mut state.vault()));
-        let acted = acted.await.map_err(anyhow::Error::new)?;
-        Ok(acted.map_err(anyhow::Error::new)?)
-    }
 }
 
 #[async_trait]
 impl Answer for Desk {
+    async fn agent_list(&self) -> Result<Vec<AgentEntry>, Failure> {
+        self.agents()
+    }
+
+    async fn agent_pause(&self, agent: AgentId) -> Result<AgentEntry, Failure> {
+        self.paused(agent).await
+    }
+
+    async fn agent_resume(&self, agent: AgentId) -> Result<AgentEntry, Failure> {
+        self.resumed(agent).await
+    }
+
+    async fn approval_list(&self) -> Result<Vec<ApprovalShown>, Failure> {
+        self.listed()
+    }
+
+    async fn approval_show(&self, id: ApprovalId) -> Result<ApprovalShown, Failure> {
+        self.question(&id)
+    }
+
+    async fn approval_answer(&self, order: ApprovalOrder) -> Result<ApprovalShown, Failure> {
+        self.answered(order).await
+    }
+
     async fn status(&self) -> Result<Status, Failure> {
         let running = self.running()?;
         Ok(Status {
@@ -138,6 +162,11 @@ impl Answer for Desk {
             policy: running.gate.rules().policy.digest(),
             listeners: running.listeners.clone(),
             metrics: running.metrics.clone(),
+            console: running
+                .console
+                .as_ref()
+                .map(|door| door.origin.text().to_owned()),
+            console_port: running.console.as_ref().map(|door| door.port),
             sandboxes: *running.sandboxes.count().borrow(),
         })
     }
@@ -193,26 +222,31 @@ impl Answer for Desk {
 
     async fn policy_show(&self) -> Result<PolicyShown, Failure> {
         let policy = Arc::clone(&self.running()?.gate.rules().policy);
-        Ok(PolicyShown {
-            digest: policy.digest(),
-            tools: policy.tools().count(),
-            cedar: policy.cedar_text(),
-        })
+        Ok(PolicyShown::of(&policy))
+    }
+
+    async fn request_ask(&self, agent: AgentId, order: Order) -> Result<Value, Failure> {
+        self.request_asked(agent, order).await
+    }
+
+    async fn request_list(&self) -> Result<Vec<Value>, Failure> {
+        self.requests_listed()
+    }
+
+    async fn grant_answer(&self, order: GrantOrder) -> Result<Value, Failure> {
+        self.grant_answered(order).await
+    }
+
+    async fn policy_sources(&self) -> Result<PolicyTexts, Failure> {
+        Ok(past::texts(&self.running()?.gate.rules().policy))
+    }
+
+    async fn past(&self, filter: ReceiptFilter, lines: Lines) -> Result<(), Failure> {
+        self.past_calls(filter, &lines).await
     }
 
     async fn receipt_export(&self, filter: ReceiptFilter, into: File) -> Result<Exported, Failure> {
-        let ledger = self.state.ledger().clone();
-        let filter = receipts::ledger_filter(&filter);
-        let written = tokio::task::spawn_blocking(move || {
-            let mut out = BufWriter::new(into);
-            let records = ledger.export(&mut out, &filter)?;
-            out.flush()?;
-            anyhow::Ok(records)
-        });
-        let records = written
-            .await
-            .map_err(|error| Failure::from(anyhow::Error::new(error)))??;
-        Ok(Exported { records })
+        self.exported(filter, into).await
     }
 
     async fn receipt_key(&self) -> Result<String, Failure> {
@@ -220,33 +254,11 @@ impl Answer for Desk {
     }
 
     async fn receipt_list(&self, filter: ReceiptFilter) -> Result<Vec<Value>, Failure> {
-        let ledger = self.state.ledger().clone();
-        let mut filter = receipts::ledger_filter(&filter);
-        filter.limit.get_or_insert(LIST_MAX);
-        let list = tokio::task::spawn_blocking(move || ledger.list(&filter)).await;
-        let receipts = list
-            .map_err(anyhow::Error::new)?
-            .map_err(anyhow::Error::new)?;
-        // The ledger gives the newest first; a list that scrolls ends with it.
-        receipts
-            .iter()
-            .rev()
-            .map(|receipt| {
-                serde_json::to_value(receipt)
-                    .map_err(anyhow::Error::new)
-                    .map_err(Failure::from)
-            })
-            .collect()
+        self.receipts(filter).await
     }
 
     async fn receipt_show(&self, call: CallId) -> Result<Value, Failure> {
-        let ledger = self.state.ledger().clone();
-        let found = tokio::task::spawn_blocking(move || ledger.show(call))
-            .await
-            .map_err(anyhow::Error::new)?;
-        let found = found.map_err(anyhow::Error::new)?;
-        let receipt = found.ok_or_else(|| Failure::new(format!("there is no receipt `{call}`")))?;
-        Ok(serde_json::to_value(receipt).map_err(anyhow::Error::new)?)
+        self.receipt(call).await
     }
 
     async fn secret_list(&self) -> Result<Vec<SecretEntry>, Failure> {
@@ -254,41 +266,11 @@ impl Answer for Desk {
     }
 
     async fn secret_remove(&self, name: String) -> Result<SecretEntry, Failure> {
-        let _turn = self.turn().await?;
-        let absent = || {
-            Failure::new(format!("there is no secret `{name}`"))
-                .help("`exeat secret list` shows them")
-        };
-        let entry = self.entry(&name).await?.ok_or_else(absent)?;
-        let now = self.state.clock().now();
-        let removed = name.clone();
-        self.in_vault(move |vault| vault.remove(&removed, now))
-            .await?;
-        self.secret_changed(&name, entry.version, Change::Revoked)
-            .await?;
-        Ok(entry)
+        self.secret_removed(name).await
     }
 
     async fn secret_set(&self, name: String, secret: Secret) -> Result<SecretEntry, Failure> {
-        let _turn = self.turn().await?;
-        if name.starts_with(PLACE) {
-            return Err(Failure::new(format!(
-                "names that begin with `{PLACE}` are the gate's own"
-            )));
-        }
-        let now = self.state.clock().now();
-        let kept = name.clone();
-        let set = self.in_vault(move |vault| vault.set(&kept, &secret, now));
-        let version = set.await?;
-        let change = if version > 1 {
-            Change::Rotated
-        } else {
-            Change::Created
-        };
-        self.secret_changed(&name, version, change).await?;
-        self.entry(&name)
-            .await?
-            .ok_or_else(|| Failure::new("the secret was removed at once by somebody else"))
+        self.secret_kept(name, secret).await
     }
 
     async fn self_test(&self, test: SelfTest) -> Result<(), Failure> {
@@ -304,6 +286,29 @@ impl Answer for Desk {
         let durable = self.state.ledger().append(&record);
         let written = durable.done().await.map_err(anyhow::Error::new);
         Ok(written.map(|_| ())?)
+    }
+
+    async fn console_devices(&self) -> Result<Vec<Device>, Failure> {
+        Ok(self.console()?.devices(self.state.ledger()))
+    }
+
+    async fn console_enroll(&self, user: String) -> Result<Enrolling, Failure> {
+        let _turn = self.turn().await?;
+        let now = self.state.clock().now();
+        self.console()?.enroll(self.state.ledger(), &user, now)
+    }
+
+    async fn budgets(&self) -> Result<Vec<BudgetEntry>, Failure> {
+        Ok(budgets::list(&self.running()?.gate))
+    }
+
+    async fn budget_set(
+        &self,
+        budget: String,
+        limit: Option<String>,
+    ) -> Result<BudgetEntry, Failure> {
+        let _turn = self.turn().await?;
+        budgets::set(&self.running()?.gate, &budget, limit.as_deref()).await
     }
 
     async fn signers(&self) -> Result<Vec<SignerEntry>, Failure> {
@@ -322,63 +327,11 @@ impl Answer for Desk {
     }
 
     async fn tail(&self, agent: Option<AgentId>, lines: Lines) -> Result<(), Failure> {
-        let mut records = self.state.ledger().tail();
-        loop {
-            let entries = records.next().await.map_err(anyhow::Error::new)?;
-            if entries.is_empty() {
-                return Ok(());
-            }
-            for entry in entries {
-                let Some(line) = self.line(&entry, agent.as_ref()).await? else {
-                    continue;
-                };
-                if lines.send(line).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
+        self.tailed(agent.as_ref(), &lines).await
     }
 
     async fn token_create(&self, order: TokenOrder) -> Result<TokenMade, Failure> {
-        let _turn = self.turn().await?;
-        let settings = self.state.settings();
-        if settings.is_some_and(|settings| !settings.agents.contains_key(&order.agent)) {
-            return Err(Failure::new(format!(
-                "the agent `{}` is not in [agents]",
-                order.agent
-            )));
-        }
-        let made = self
-            .state
-            .tokens()
-            .found_family()
-            .map_err(anyhow::Error::new)?;
-        let claim = made.claim.clone();
-        let expires = self
-            .state
-            .clock()
-            .now()
-            .after(Duration::from_secs(order.life_secs));
-        let change = TokenChange {
-            agent: order.agent.clone(),
-            change: Change::Created,
-            digest: claim.digest,
-            expires,
-            family: claim.family.clone(),
-            generation: claim.generation,
-            listener: order.listener,
-        };
-        let durable = self.state.ledger().append(&Record::TokenChange(change));
-        durable
-            .done()
-            .await
-            .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-        Ok(TokenMade {
-            token: made.reveal().to_string(),
-            family: claim.family,
-            agent: order.agent,
-            expires,
-        })
+        self.token_made(order).await
     }
 
     async fn upgrade(&self, program: PathBuf) -> Result<Upgraded, Failure> {

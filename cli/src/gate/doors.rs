@@ -177,7 +177,7 @@ async fn datagrams(names: &Resolver, udp: Option<UdpSocket>) -> Result<(), exeat
 }
 
 /// TLS towards clients that cross a network; a client certificate may name the agent.
-fn client_tls(tls: &ListenerTls) -> anyhow::Result<Arc<ServerConfig>> {
+pub(super) fn client_tls(tls: &ListenerTls) -> anyhow::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier: Arc<dyn ClientCertVerifier> = match &tls.client_ca {
         Some(path) => {

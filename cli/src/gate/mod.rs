@@ -1,14 +1,19 @@
 //! The gate: settings wired to custody, ledger, policy, certificate authority and front door.
 //!
-//! `stores.rs` and `state.rs` open what a data folder holds, `rules.rs` builds what a reload replaces, `desk.rs` answers the socket,
-//! `sandboxes.rs` serves attached sandboxes, `doors.rs` binds listeners. One process per folder does this; the caller
-//! holds the lock.
+//! `stores.rs` and `state.rs` open what a data folder holds, `rules.rs` builds what a reload replaces, `desk.rs` answers the
+//! socket, `sandboxes.rs` serves attached sandboxes, `doors.rs` binds listeners, `attend.rs` keeps going what goes on beside
+//! the calls. One process per folder does this; the caller holds the lock.
 
+mod attend;
+mod carrier;
+mod console;
 mod desk;
 mod doors;
+mod health;
 mod master;
 mod notes;
 mod observation;
+mod operator;
 mod places;
 mod program_walls;
 mod programs;
@@ -33,7 +38,6 @@ use anyhow::Context as _;
 use exeat_pipeline::{Gate, Parts};
 use exeat_proxy::{Options, Proxy};
 use serde::{Deserialize, Serialize};
-use tokio::{net::UnixListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -41,11 +45,11 @@ use crate::{
     folder::{DataFolder, FolderLock},
     settings::Settings,
     shutdown, socket,
-    socket::{Answer, Answering, Status},
+    socket::{Answer, Status},
     telemetry,
     upgrade::{Kept, Moved, Predecessor, Terms, Word},
-    watch as files,
 };
+use attend::{attend, unused};
 use desk::{Desk, Running};
 use places::{Places, bind};
 use programs::Programs;
@@ -90,9 +94,6 @@ pub(crate) enum Life {
     /// Started by `exeat run`: until the last sandbox has been gone for a while.
     WhileUsed,
 }
-
-/// How long a gate that `exeat run` started waits for the next sandbox.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// Runs a gate to its end.
 ///
@@ -191,7 +192,12 @@ struct Works {
 }
 
 impl Works {
-    async fn build(state: &Arc<State>, settings: &Settings, life: Life) -> anyhow::Result<Self> {
+    async fn build(
+        state: &Arc<State>,
+        settings: &Settings,
+        life: Life,
+        tasks: TaskTracker,
+    ) -> anyhow::Result<Self> {
         let registry = prometheus::Registry::new();
         let gate = Gate::new(Parts {
             rules: state.rules(settings).await?,
@@ -209,7 +215,6 @@ impl Works {
                 upstream_roots: state.write_roots(settings)?,
             },
         );
-        let tasks = TaskTracker::new();
         let sandboxes = Sandboxes::new(
             Arc::clone(state),
             Arc::clone(&gate),
@@ -241,8 +246,18 @@ impl Works {
         self.state.record_policy(&self.gate);
         let until = (&self.tasks, &self.stop);
         places.bound.serve(&self.proxy, &self.gate, until)?;
+        let (approvals, stop) = (Arc::clone(self.gate.approvals()), self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = approvals.tend() => {}
+                () = stop.cancelled() => {}
+            }
+        });
         if let Some(metrics) = places.metrics {
             telemetry::serve_metrics(metrics, self.registry.clone(), &self.tasks, &self.stop)?;
+        }
+        if let Some(console) = places.console {
+            console.serve(&self.gate, desk, until)?;
         }
         for sandbox in restored {
             let (client, attachment) = self.sandboxes.serve(sandbox)?;
@@ -286,8 +301,9 @@ async fn run(start: Start, lock: Lock) -> anyhow::Result<()> {
         ready,
     } = start;
     let mut opened = opened(&folder, &settings, begin, &lock).await?;
-    let places = bind(&settings, &opened.state, &mut opened.kept)?;
-    let works = Works::build(&opened.state, &settings, opened.life).await?;
+    let tasks = TaskTracker::new();
+    let places = bind(&settings, &opened.state, &mut opened.kept, &tasks)?;
+    let works = Works::build(&opened.state, &settings, opened.life, tasks).await?;
     let restored = opened.sandboxes.into_iter();
     let restored: anyhow::Result<Vec<Restored>> = restored
         .map(|moved| works.sandboxes.restore(moved))
@@ -310,6 +326,7 @@ async fn run(start: Start, lock: Lock) -> anyhow::Result<()> {
             Some(metrics) => Some(metrics.local_addr()?.to_string()),
             None => None,
         },
+        console: places.console.as_ref().map(console::Bound::door),
         replacing,
     };
     let desk = Arc::new(Desk::new(Arc::clone(&works.state), Some(running)));
@@ -322,6 +339,7 @@ async fn run(start: Start, lock: Lock) -> anyhow::Result<()> {
         following.spawn(replace::follow(heritage, state, before.clone()));
     }
     following.close();
+    state::remember(&works.gate).await;
     // Everything is in place, and ours.
     works.serve(places, restored, &desk, &settings)?;
     if !following.is_empty() {
@@ -339,45 +357,4 @@ async fn run(start: Start, lock: Lock) -> anyhow::Result<()> {
     }
     tracing::info!("shutting down");
     works.end(&before, &following).await
-}
-
-/// Answers the socket and reads the configuration again when it changes, until told to stop.
-fn attend(
-    desk: &Arc<Desk>,
-    admin: std::os::unix::net::UnixListener,
-    settings: &Settings,
-    (tasks, stop): (&TaskTracker, &CancellationToken),
-) -> anyhow::Result<()> {
-    let listener = UnixListener::from_std(admin).context("serving the gate's socket")?;
-    let answering = Answering {
-        answer: Arc::clone(desk) as Arc<dyn Answer>,
-        held: desk.door(),
-    };
-    let (conversations, until) = (tasks.clone(), stop.clone());
-    tasks.spawn(async move { socket::serve(listener, answering, &conversations, &until).await });
-    let desk = Arc::clone(desk);
-    tasks.spawn(files::watch(
-        settings.watched().to_vec(),
-        stop.clone(),
-        move || {
-            let desk = Arc::clone(&desk);
-            async move { desk.reload().await }
-        },
-    ));
-    Ok(())
-}
-
-/// Ends when a gate that lives for sandboxes has had none for a while; never otherwise.
-async fn unused(life: Life, mut count: watch::Receiver<usize>) {
-    if life == Life::UntilStopped {
-        std::future::pending::<()>().await;
-    }
-    loop {
-        let idle = *count.borrow_and_update() == 0;
-        let wait = if idle { IDLE } else { Duration::MAX };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => return,
-            changed = count.changed() => if changed.is_err() { return },
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use exeat_ca::Root;
 use exeat_pipeline::Tally;
-use exeat_types::{Host, Regime};
+use exeat_types::{AgentId, Host, Regime};
 
 use super::state::State;
 use crate::{
@@ -73,12 +73,26 @@ impl Roll {
                 },
                 summary: summary(&entry.tally),
                 hosts: entry.tally.hosts().iter().map(Host::to_string).collect(),
+                run: entry.tally.run().so_far().map(Into::into),
                 certificate_pem: sealed.certificate_pem,
                 sealed_key: sealed.sealed_key,
             };
             Ok((moved, copies(&entry.descriptors)?))
         });
         moved.collect()
+    }
+
+    /// Whose they are.
+    pub(crate) fn agents(&self) -> Vec<AgentId> {
+        let entries = self.entries();
+        let served = entries.served.values();
+        served.map(|entry| entry.attach.agent.clone()).collect()
+    }
+
+    /// How their agents are held.
+    pub(crate) fn regimes(&self) -> Vec<Regime> {
+        let entries = self.entries();
+        entries.served.values().map(|entry| entry.regime).collect()
     }
 
     /// Another gate serves them from here on; their clients hear nothing more from this one.

@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 use exeat_custody::{
     Custody, Error, Kind, Loaded, OsKeyring, Outside, SecretRef, Stores, VaultClient,
 };
-use exeat_pipeline::{Network, Roots, Rules, UpstreamProxy};
-use exeat_policy::Policy;
+use exeat_pipeline::{Network, Requests, Roots, Rules, UpstreamProxy};
+use exeat_policy::{Policy, Sources, granted};
 use exeat_types::{AgentId, CredentialId, Origin, Reason, Signer};
 
 use super::{signers::Surroundings, state::State};
@@ -28,8 +28,20 @@ impl State {
     pub(crate) async fn rules(self: &Arc<Self>, settings: &Settings) -> anyhow::Result<Rules> {
         let (state, settings) = (Arc::clone(self), settings.clone());
         let built = tokio::task::spawn_blocking(move || {
-            let sources = read_sources(&settings.policy)?;
-            let policy = Policy::compile_with(&mut state.compiled(), &sources, &settings.world())?;
+            let mut sources = read_sources(&settings.policy)?;
+            let world = settings.world();
+            let compile = |sources: &Sources| {
+                let mut cache = state.compiled();
+                cache.at(state.clock().now());
+                Policy::compile_with(&mut cache, sources, &world)
+            };
+            let mut policy = compile(&sources)?;
+            let granted = Requests::new(Arc::clone(state.clock()), state.ledger().clone());
+            let granted = granted.rules(&policy);
+            if !granted.is_empty() {
+                sources.policy.push(granted::source(&granted));
+                policy = compile(&sources)?;
+            }
             let network = state.network(&settings)?;
             let (custody, unreachable) = state.custody(&settings, &network)?;
             let custody = Arc::new(custody);
@@ -161,6 +173,7 @@ impl State {
             allow_private: network.allow_private.iter().map(named).collect(),
             connect_to: connect_to.map(|(end, to)| (named(end), *to)).collect(),
             own_ports: self.ports().clone(),
+            console: self.console_place().clone(),
             roots: roots(settings)?,
             passthrough: passthrough
                 .map(|(end, agents)| (named(end), agents.clone()))
@@ -231,7 +244,10 @@ fn own_origins(settings: &Settings) -> BTreeSet<Origin> {
     let signers = settings.signers.values();
     let signers = signers.flat_map(|signer| signer.origins()).cloned();
     let vault = settings.vault.iter().map(|vault| vault.origin().clone());
-    made.flatten().chain(signers).chain(vault).collect()
+    let notices = settings.notify.iter();
+    let notices = notices.flat_map(|channel| channel.origins()).cloned();
+    let made = made.flatten().chain(signers);
+    made.chain(vault).chain(notices).collect()
 }
 
 /// The system's roots and those of the settings, as they are now.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use exeat_ca::{Authority, Root, Sealed};
-use exeat_pipeline::{Count, Gate, Tally};
+use exeat_pipeline::{Count, Gate, Run, Tally};
 use exeat_proxy::{Door, Mode, Proxy};
 use exeat_sandbox::Resolver;
 use exeat_types::{AgentId, Host, Regime, Seal, Timestamp};
@@ -197,12 +197,13 @@ impl Sandboxes {
             open: 0,
             spent: moved.summary.spent,
         };
+        let run = moved.run.map(|run| Run::resume(run.into()));
         Ok(Restored {
             regime: held_until(moved.attach.hold, moved.until),
             attach: moved.attach,
             root,
             authority: Arc::new(authority),
-            tally: Arc::new(Tally::resume(hosts, count)),
+            tally: Arc::new(Tally::resume(hosts, count, run.unwrap_or_default())),
             handed,
         })
     }

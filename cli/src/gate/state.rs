@@ -12,7 +12,7 @@ use exeat_ca::{Authority, Root, Sealed, Store};
 use exeat_custody::{Keep, Live, MasterKey, Vault, token::TokenKey};
 use exeat_ledger::{Ledger, PolicyChange, Record};
 use exeat_pipeline::{Gate, Outbound};
-use exeat_types::{Clock, Secret};
+use exeat_types::{Clock, Host, Secret};
 use tokio::runtime::Handle;
 
 use super::{notes::Notes, signers::Signers, stores::Stores};
@@ -35,6 +35,7 @@ pub(crate) struct State {
     signers: Signers,
     outbound: Arc<Outbound>,
     own_ports: Mutex<BTreeSet<u16>>,
+    console: Mutex<Option<(Host, u16)>>,
     compiled: Mutex<exeat_policy::Cache>,
     /// Signs for the listeners of `exeat serve`.
     authority: Mutex<Option<Arc<Authority>>>,
@@ -57,6 +58,7 @@ impl State {
             live: stores.live,
             signers: Signers::default(),
             own_ports: Mutex::default(),
+            console: Mutex::default(),
             compiled: Mutex::new(stores.compiled),
             authority: Mutex::default(),
         }
@@ -146,6 +148,15 @@ impl State {
 
     pub(crate) fn replace_settings(&self, settings: Settings) {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
+    }
+
+    /// Says where people reach the console.
+    pub(crate) fn console_is_at(&self, place: Option<(Host, u16)>) {
+        *self.console_place() = place;
+    }
+
+    pub(crate) fn console_place(&self) -> MutexGuard<'_, Option<(Host, u16)>> {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn own_ports(&self, ports: BTreeSet<u16>) {
@@ -270,5 +281,18 @@ impl State {
         tokio::task::spawn_blocking(move || ledger.close())
             .await
             .context("closing the ledger")
+    }
+}
+
+/// Reads what agents have done before. A gate that cannot serves all the same, and takes everything for new.
+pub(super) async fn remember(gate: &Arc<Gate>) {
+    let gate = Arc::clone(gate);
+    match tokio::task::spawn_blocking(move || gate.remember()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "what agents have done before is not known"
+        ),
+        Err(error) => tracing::error!(%error, "reading what agents have done before broke off"),
     }
 }

@@ -1,5 +1,6 @@
 //! Compares the values of `exeat.toml` with each other and with the disk, and makes [`Settings`] of them.
 
+mod console;
 mod listeners;
 mod network;
 
@@ -10,10 +11,11 @@ use std::{
 };
 
 use exeat_custody::{CredentialSpec, SecretRef, SignerKind};
+use exeat_policy::Approver;
 use exeat_types::{AgentId, CredentialId, Report, Scheme, Source, did_you_mean};
 
 use super::{
-    Anchor, Credential, Endpoint, Ledger, Master, Network, PolicyFiles, Settings, files,
+    Anchor, Asking, Credential, Endpoint, Ledger, Master, Network, PolicyFiles, Settings, files,
     raw::{Placed, Raw, RawCredential},
     signers::RawSigner,
 };
@@ -33,7 +35,15 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
         report,
     };
     let mut agents: BTreeMap<AgentId, Vec<String>> = BTreeMap::new();
+    let mut asking = BTreeMap::new();
     for agent in raw.agents {
+        let may_ask = agent.may_ask.map(|patterns| check.patterns(patterns));
+        let granted_by = agent.granted_by.unwrap_or(Approver::Passkey);
+        let one = Asking {
+            may_ask,
+            granted_by,
+        };
+        asking.insert(agent.id.clone(), one);
         agents.insert(agent.id, check.groups(agent.groups));
     }
     let (mut network, ways) = check.network(raw.network);
@@ -49,6 +59,8 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
             .at(metrics, "metrics are served without authentication")
             .help("expected a loopback address, such as `127.0.0.1:8090`");
     }
+    let notify = check.channels(raw.notify, &network);
+    let console = raw.console.map(|console| check.console(console));
     let anchor = raw.anchor.map(|anchor| match anchor {
         Anchor::File(path) => Anchor::File(check.folder.join(path)),
         command @ Anchor::Command(_) => command,
@@ -57,6 +69,7 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
         file: file.to_path_buf(),
         listeners,
         agents,
+        asking,
         credentials,
         signers,
         vault: raw.vault,
@@ -74,6 +87,8 @@ pub(super) fn check(file: &Path, source: &Source, raw: Raw, report: &mut Report)
         master: raw.master.unwrap_or(Master::KeyFile),
         master_devices: raw.master_devices,
         metrics: raw.metrics.map(|metrics| metrics.value),
+        console,
+        notify,
         data: raw.data.map(|data| check.folder.join(data)),
         rules_named: None,
     }
@@ -86,6 +101,43 @@ impl Check<'_> {
         message: impl Into<String>,
     ) -> &mut exeat_types::Diagnostic {
         self.report.at(self.source, place.span.clone(), message)
+    }
+
+    /// Names of tools, or parts of names and `.*`. Everything at once is nothing that an agent asks for.
+    fn patterns(&mut self, patterns: Vec<Placed<String>>) -> Vec<String> {
+        for pattern in &patterns {
+            let name = pattern.value.strip_suffix(".*").unwrap_or(&pattern.value);
+            if exeat_types::ToolName::new(name).is_err() {
+                self.at(pattern, "expected the name of a tool, or an API and `.*`")
+                    .help("such as `github.issues.create` or `github.*`");
+            }
+        }
+        patterns.into_iter().map(|pattern| pattern.value).collect()
+    }
+
+    /// Where notices go. In the clear they go to a private target only, and only if it is allowed.
+    fn channels(
+        &mut self,
+        channels: Vec<Placed<exeat_console::Channel>>,
+        network: &Network,
+    ) -> Vec<exeat_console::Channel> {
+        for channel in &channels {
+            for origin in channel.value.origins() {
+                let endpoint = Endpoint {
+                    host: origin.host.clone(),
+                    port: origin.port,
+                };
+                if origin.scheme == Scheme::Http && !network.allow_private.contains(&endpoint) {
+                    let line = format!("allow-private = [\"{}:{}\"]", endpoint.host, endpoint.port);
+                    self.at(channel, "notices would travel in the clear")
+                        .help(format!(
+                            "use `https`, or for a private target add `{line}` to `[network]`"
+                        ));
+                }
+            }
+        }
+        let values = channels.into_iter().map(|channel| channel.value);
+        values.collect()
     }
 
     fn groups(&mut self, groups: Vec<Placed<String>>) -> Vec<String> {

@@ -100,6 +100,9 @@ const PLAIN_OF_SIGNERS: &[&str] = &[
 /// Keys of `[vault]` whose values are shown.
 const PLAIN_OF_VAULT: &[&str] = &["address", "role", "login-mount", "namespace"];
 
+/// Keys of `[[notify]]` whose values are shown.
+const PLAIN_OF_NOTIFY: &[&str] = &["kind", "url", "topic", "origins", "contact", "command"];
+
 /// Keys of `[custody]` and its tables whose values are shown.
 const PLAIN_OF_CUSTODY: &[&str] = &["master", "tcti", "module", "token-label", "label"];
 
@@ -142,6 +145,7 @@ pub(super) fn without_secrets(source: &Source) -> Source {
             "credentials" => (Rule::Shows(PLAIN_KEYS), Depth::Named),
             "signers" => (Rule::Shows(PLAIN_OF_SIGNERS), Depth::Named),
             "vault" => (Rule::Shows(PLAIN_OF_VAULT), Depth::Direct),
+            "notify" => (Rule::Shows(PLAIN_OF_NOTIFY), Depth::Direct),
             "custody" => (Rule::Shows(PLAIN_OF_CUSTODY), Depth::Direct),
             _ => (Rule::Suspects, Depth::Direct),
         };

@@ -8,7 +8,9 @@ mod check;
 mod credentials;
 mod files;
 mod mask;
+mod notify;
 mod raw;
+mod raw_console;
 mod raw_custody;
 mod raw_listeners;
 mod raw_network;
@@ -25,6 +27,7 @@ use std::{
 };
 
 use exeat_custody::{CredentialSpec, SignerKind, VaultServer, signer::Pkcs11Key};
+use exeat_policy::Approver;
 use exeat_types::{AgentId, CredentialId, Host, Origin, Prefix, Report, Seal};
 use rustls_pki_types::CertificateDer;
 
@@ -39,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) listeners: Vec<Listener>,
     /// Agents and the groups each belongs to.
     pub(crate) agents: BTreeMap<AgentId, Vec<String>>,
+    /// What agents may ask for, and who grants it.
+    pub(crate) asking: BTreeMap<AgentId, Asking>,
     /// Credentials by name.
     pub(crate) credentials: BTreeMap<CredentialId, Credential>,
     /// Where keys that sign lie, by the name that credentials use.
@@ -55,12 +60,25 @@ pub(crate) struct Settings {
     pub(crate) master: Master,
     /// The devices that can keep it.
     pub(crate) master_devices: MasterDevices,
+    /// Where people are told that a question waits.
+    pub(crate) notify: Vec<exeat_console::Channel>,
     /// Where metrics are served, if anywhere; always a loopback address.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where people answer and look, if anywhere.
+    pub(crate) console: Option<Console>,
     /// The data folder, if the file names one.
     pub(crate) data: Option<PathBuf>,
     /// The rules file that the command line named instead of the configured one.
     pub(crate) rules_named: Option<PathBuf>,
+}
+
+/// What an agent may ask for, and who grants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asking {
+    /// Patterns of tools; every declared tool when absent.
+    pub(crate) may_ask: Option<Vec<String>>,
+    /// By what means a request is granted, at least.
+    pub(crate) granted_by: Approver,
 }
 
 /// One address where agents connect.
@@ -113,6 +131,17 @@ pub(crate) struct ListenerTls {
     pub(crate) key: PathBuf,
     /// Who may sign client certificates, PEM; client certificates then name the agent.
     pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// The pages for people.
+#[derive(Debug, Clone)]
+pub(crate) struct Console {
+    /// The address to bind; port 0 takes a free one.
+    pub(crate) address: SocketAddr,
+    /// The one URL they are reached under; `http://localhost` with the bound port when absent.
+    pub(crate) origin: Option<exeat_console::PublicOrigin>,
+    /// TLS towards browsers.
+    pub(crate) tls: Option<ListenerTls>,
 }
 
 /// A credential and where it belongs. Never its value.

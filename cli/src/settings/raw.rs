@@ -3,13 +3,16 @@
 use std::{net::SocketAddr, ops::Range};
 
 use exeat_custody::{Kind, Shape, VaultServer};
+use exeat_policy::Approver;
 use exeat_types::{
     AgentId, CredentialId, Origin, Report, Source,
     config::{Document, Item, Table},
 };
 
 use super::{
-    Anchor, Master, MasterDevices, credentials, raw_custody,
+    Anchor, Master, MasterDevices, credentials, notify,
+    raw_console::{self, RawConsole},
+    raw_custody,
     raw_listeners::{self, RawListener},
     raw_network::{self, RawNetwork},
     signers::{self, RawSigner},
@@ -41,6 +44,8 @@ pub(super) struct Raw {
     pub(super) vault: Option<VaultServer>,
     pub(super) network: RawNetwork,
     pub(super) metrics: Option<Placed<SocketAddr>>,
+    pub(super) console: Option<RawConsole>,
+    pub(super) notify: Vec<Placed<exeat_console::Channel>>,
     pub(super) ledger_path: Option<String>,
     pub(super) anchor: Option<Anchor>,
     pub(super) tools: Option<String>,
@@ -53,6 +58,8 @@ pub(super) struct Raw {
 pub(super) struct RawAgent {
     pub(super) id: AgentId,
     pub(super) groups: Vec<Placed<String>>,
+    pub(super) may_ask: Option<Vec<Placed<String>>>,
+    pub(super) granted_by: Option<Approver>,
 }
 
 pub(super) struct RawCredential {
@@ -67,16 +74,10 @@ pub(super) struct RawCredential {
 }
 
 /// Sections that a later version reads. They are named, so that nobody believes them to be in force.
-const LATER: [(&str, &str); 2] = [
-    (
-        "console",
-        "the console is not in this version; remove the section",
-    ),
-    (
-        "mcp",
-        "the MCP door is not in this version; remove the section",
-    ),
-];
+const LATER: [(&str, &str); 1] = [(
+    "mcp",
+    "the MCP door is not in this version; remove the section",
+)];
 
 pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
     let document = Document::parse(source, report);
@@ -113,6 +114,9 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
             .and_then(|item| placed(&item, report));
         table.finish(report);
     });
+    if let Some(item) = root.get("notify") {
+        raw.notify = notify::read(&item, report);
+    }
     section(&root, "ledger", report, |table, report| {
         raw.ledger_path = text(table, "path", report);
         raw.anchor = table.get("anchor").and_then(|item| anchor(&item, report));
@@ -129,6 +133,9 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Raw {
     section(&root, "data", report, |table, report| {
         raw.data = text(table, "folder", report);
         table.finish(report);
+    });
+    section(&root, "console", report, |table, report| {
+        raw.console = Some(raw_console::read(table, report));
     });
     for (name, message) in LATER {
         if let Some(item) = root.get(name) {
@@ -151,6 +158,9 @@ fn section(
     }
 }
 
+const GRANTED_BY: [(&str, Approver); 2] =
+    [("passkey", Approver::Passkey), ("local", Approver::Local)];
+
 fn agents(table: &Table<'_>, report: &mut Report) -> Vec<RawAgent> {
     let mut agents = Vec::new();
     for (name, span, item) in table.entries() {
@@ -159,10 +169,16 @@ fn agents(table: &Table<'_>, report: &mut Report) -> Vec<RawAgent> {
             continue;
         };
         let groups = texts(&inner, "groups", report);
+        let may_ask = inner.get("may-ask").is_some();
+        let may_ask = may_ask.then(|| texts(&inner, "may-ask", report));
+        let granted_by = inner.get("granted-by");
+        let granted_by = granted_by.and_then(|item| item.word(report, &GRANTED_BY));
         inner.finish(report);
         agents.extend(id.map(|id| RawAgent {
             id: id.value,
             groups,
+            may_ask,
+            granted_by,
         }));
     }
     agents

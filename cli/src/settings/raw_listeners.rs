@@ -84,7 +84,7 @@ fn clients(item: &Item<'_>, report: &mut Report) -> Vec<Placed<Prefix>> {
         .collect()
 }
 
-fn tls(item: &Item<'_>, report: &mut Report) -> Option<RawTls> {
+pub(super) fn tls(item: &Item<'_>, report: &mut Report) -> Option<RawTls> {
     let table = item.table(report)?;
     let raw = RawTls {
         cert: table

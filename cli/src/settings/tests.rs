@@ -145,12 +145,27 @@ fn an_empty_file_opens_nothing() {
 }
 
 #[test]
+fn a_console_is_reached_by_a_name_and_never_in_the_clear_over_a_network() {
+    let console = parse("[console]\n").unwrap().console.unwrap();
+    assert_eq!(console.address.to_string(), "127.0.0.1:8089");
+    assert!(console.origin.is_none() && console.tls.is_none());
+    check(
+        "[console]\norigin = \"http://127.0.0.1:8089\"\n",
+        &["the console cannot be there"],
+    );
+    check(
+        "[console]\norigin = \"http://gate.example.com\"\n",
+        &["the console cannot be there"],
+    );
+    check(
+        "[console]\naddress = \"0.0.0.0:8089\"\n",
+        &["the console would cross a network in the clear"],
+    );
+}
+
+#[test]
 fn unknown_keys_and_sections_of_later_versions_refuse() {
     check("[agent.claude]\n", &["unknown key `agent`"]);
-    check(
-        "[console]\naddress = \"127.0.0.1:8089\"\n",
-        &["`[console]` cannot be used"],
-    );
     check("[mcp]\n", &["`[mcp]` cannot be used"]);
     check("[agents.claude]\ngruops = []\n", &["unknown key `gruops`"]);
     check(

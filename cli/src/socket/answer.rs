@@ -7,15 +7,17 @@ use std::{
     path::PathBuf,
 };
 
-use exeat_types::{AgentId, CallId, CredentialId, Secret};
+use exeat_pipeline::Order;
+use exeat_types::{AgentId, ApprovalId, CallId, CredentialId, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::approvals::{AgentEntry, ApprovalOrder, ApprovalShown};
 use super::protocol::{
-    Attach, Attached, ConnectionEntry, ConnectionQuery, DisconnectOrder, Exported, PolicyShown,
-    ReceiptFilter, SecretEntry, SelfTest, SignerEntry, Status, Summary, TokenMade, TokenOrder,
-    Upgraded,
+    Attach, Attached, BudgetEntry, ConnectionEntry, ConnectionQuery, Device, DisconnectOrder,
+    Enrolling, Exported, GrantOrder, PolicyShown, PolicyTexts, ReceiptFilter, SecretEntry,
+    SelfTest, SignerEntry, Status, Summary, TokenMade, TokenOrder, Upgraded,
 };
 
 /// What the gate can do for a client. Each method runs to its end, even if the client goes, but for `tail`.
@@ -40,16 +42,42 @@ pub(crate) trait Answer: Send + Sync {
         scopes: Vec<String>,
         lines: Lines,
     ) -> Result<(), Failure>;
+    /// The passkeys that may approve.
+    async fn console_devices(&self) -> Result<Vec<Device>, Failure>;
+    /// A one-time code with which a browser enrols a passkey.
+    async fn console_enroll(&self, user: String) -> Result<Enrolling, Failure>;
     /// Gives back what a person granted, and returns what it was.
     async fn disconnect(&self, order: DisconnectOrder) -> Result<ConnectionEntry, Failure>;
     /// What persons have granted; each issuer is asked when the query says so.
     async fn connections(&self, query: ConnectionQuery) -> Result<Vec<ConnectionEntry>, Failure>;
     /// The policy in force.
     async fn policy_show(&self) -> Result<PolicyShown, Failure>;
+    /// The texts that the policy in force was compiled from.
+    async fn policy_sources(&self) -> Result<PolicyTexts, Failure>;
+    /// Asks for capabilities in the name of an agent.
+    async fn request_ask(&self, agent: AgentId, order: Order) -> Result<Value, Failure>;
+    /// Capability requests and grants.
+    async fn request_list(&self) -> Result<Vec<Value>, Failure>;
+    /// Answers a capability request, or takes a grant back.
+    async fn grant_answer(&self, order: GrantOrder) -> Result<Value, Failure>;
+    /// Sends calls of the past, newest first; cancelled when the client goes.
+    async fn past(&self, filter: ReceiptFilter, lines: Lines) -> Result<(), Failure>;
     /// Writes records and checkpoints, as JSON lines, for offline verification.
     async fn receipt_export(&self, filter: ReceiptFilter, into: File) -> Result<Exported, Failure>;
     /// The public key that verifies receipts, as one line of text.
     async fn receipt_key(&self) -> Result<String, Failure>;
+    /// Every agent that is known.
+    async fn agent_list(&self) -> Result<Vec<AgentEntry>, Failure>;
+    /// Pauses an agent.
+    async fn agent_pause(&self, agent: AgentId) -> Result<AgentEntry, Failure>;
+    /// Lets an agent go on.
+    async fn agent_resume(&self, agent: AgentId) -> Result<AgentEntry, Failure>;
+    /// What waits for a human, and what was answered of late.
+    async fn approval_list(&self) -> Result<Vec<ApprovalShown>, Failure>;
+    /// One question in full.
+    async fn approval_show(&self, id: ApprovalId) -> Result<ApprovalShown, Failure>;
+    /// An operator's answer.
+    async fn approval_answer(&self, order: ApprovalOrder) -> Result<ApprovalShown, Failure>;
     /// Receipts that match, newest last.
     async fn receipt_list(&self, filter: ReceiptFilter) -> Result<Vec<Value>, Failure>;
     /// One receipt in full.
@@ -62,6 +90,14 @@ pub(crate) trait Answer: Send + Sync {
     async fn secret_set(&self, name: String, secret: Secret) -> Result<SecretEntry, Failure>;
     /// Writes what a test of a sandbox found into the ledger.
     async fn self_test(&self, test: SelfTest) -> Result<(), Failure>;
+    /// Every budget, and what it has come to.
+    async fn budgets(&self) -> Result<Vec<BudgetEntry>, Failure>;
+    /// Sets a limit of a budget below what policy says.
+    async fn budget_set(
+        &self,
+        budget: String,
+        limit: Option<String>,
+    ) -> Result<BudgetEntry, Failure>;
     /// Every signer of the configuration.
     async fn signers(&self) -> Result<Vec<SignerEntry>, Failure>;
     /// Makes the key of a signer; refuses when there is one.
@@ -177,6 +213,11 @@ pub(crate) struct Gone;
 pub(crate) struct Lines(pub(super) mpsc::Sender<Value>);
 
 impl Lines {
+    /// Lines for somebody in this process.
+    pub(crate) const fn new(to: mpsc::Sender<Value>) -> Self {
+        Self(to)
+    }
+
     /// Sends one line.
     ///
     /// # Errors

@@ -113,6 +113,7 @@ impl Client {
         let lasting = matches!(
             request,
             Request::Tail { .. }
+                | Request::Past(_)
                 | Request::Connect { .. }
                 | Request::Attach(_)
                 | Request::ReceiptExport(_)

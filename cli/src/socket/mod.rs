@@ -6,6 +6,7 @@
 //! the gate implements, `server.rs` and `client.rs` the two ends, `rights.rs` the descriptors. Nothing here decides.
 
 mod answer;
+mod approvals;
 mod client;
 mod protocol;
 pub(crate) mod rights;
@@ -14,10 +15,14 @@ mod server;
 mod tests;
 
 pub(crate) use answer::{Answer, Attachment, Failure, Handed, Lines, Served};
+pub(crate) use approvals::{
+    AgentEntry, ApprovalAnswer, ApprovalOrder, ApprovalShown, RequestShown,
+};
 pub(crate) use client::{Client, Replies, connect_or_start};
 pub(crate) use protocol::{
-    Attach, Attached, ConnectStep, ConnectionEntry, ConnectionQuery, DisconnectOrder, Exported,
-    Hold, PolicyShown, ReceiptFilter, Request, SecretEntry, SelfTest, SignerEntry, Signing,
+    AskedCall, Attach, Attached, BudgetEntry, ConnectStep, ConnectionEntry, ConnectionQuery,
+    Device, DisconnectOrder, Enrolling, Exported, GrantAnswer, GrantOrder, Hold, PastCall, PastEnd,
+    PolicyShown, PolicyTexts, ReceiptFilter, Request, SecretEntry, SelfTest, SignerEntry, Signing,
     SigningFormat, Status, Summary, TokenMade, TokenOrder, Upgraded,
 };
 pub(crate) use server::{Answering, bind, hold, serve};

@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     answer::{Answer, Attachment, Failure, Handed, Lines},
-    protocol::Request,
+    protocol::{Attach, Request},
     rights,
 };
 use crate::folder::DataFolder;
@@ -204,20 +204,13 @@ impl Conversation {
     ) -> io::Result<Result<(), Failure>> {
         match request {
             Request::Status {} => self.item(answer.status().await).await,
-            Request::Attach(attach) => {
-                let client = self.0.as_fd().try_clone_to_owned()?;
-                let Some(handed) = Handed::sort(&attach, client, descriptors) else {
-                    return Ok(Err(Failure::new(
-                        "the sandbox handed over the wrong number of listeners",
-                    )));
-                };
-                let (attached, attachment) = match answer.attach(attach, handed).await {
-                    Ok(both) => both,
-                    Err(failure) => return Ok(Err(failure)),
-                };
-                self.line(&json!({ "item": attached })).await?;
-                self.attached(attachment, stop).await.map(Ok)
-            }
+            Request::Attach(attach) => self.attach(attach, descriptors, answer, stop).await,
+            Request::AgentList {} => self.items(answer.agent_list().await).await,
+            Request::AgentPause { agent } => self.item(answer.agent_pause(agent).await).await,
+            Request::AgentResume { agent } => self.item(answer.agent_resume(agent).await).await,
+            Request::ApprovalList {} => self.items(answer.approval_list().await).await,
+            Request::ApprovalShow { id } => self.item(answer.approval_show(id).await).await,
+            Request::ApprovalAnswer(order) => self.item(answer.approval_answer(order).await).await,
             Request::CaInit {} => self.item(answer.ca_init().await).await,
             Request::CaRotate {} => self.item(answer.ca_rotate().await).await,
             Request::Connect { credential, scopes } => {
@@ -225,9 +218,22 @@ impl Conversation {
                 let steps = answer.connect(credential, scopes, Lines(sender));
                 self.stream(steps, lines, stop).await
             }
+            Request::ConsoleDevices {} => self.items(answer.console_devices().await).await,
+            Request::ConsoleEnroll { user } => self.item(answer.console_enroll(user).await).await,
             Request::Disconnect(order) => self.item(answer.disconnect(order).await).await,
             Request::ConnectionList(query) => self.items(answer.connections(query).await).await,
             Request::PolicyShow {} => self.item(answer.policy_show().await).await,
+            Request::CapabilityAsk { agent, order } => {
+                self.item(answer.request_ask(agent, order).await).await
+            }
+            Request::CapabilityList {} => self.items(answer.request_list().await).await,
+            Request::GrantAnswer(order) => self.item(answer.grant_answer(order).await).await,
+            Request::PolicySources {} => self.item(answer.policy_sources().await).await,
+            Request::Past(filter) => {
+                let (sender, lines) = mpsc::channel(TAIL_LINES_MAX);
+                let past = answer.past(filter, Lines(sender));
+                self.stream(past, lines, stop).await
+            }
             Request::ReceiptExport(filter) => match one(descriptors) {
                 Ok(into) => {
                     self.item(answer.receipt_export(filter, into.into()).await)
@@ -240,17 +246,15 @@ impl Conversation {
             Request::ReceiptShow { call } => self.item(answer.receipt_show(call).await).await,
             Request::SecretList {} => self.items(answer.secret_list().await).await,
             Request::SecretRemove { name } => self.item(answer.secret_remove(name).await).await,
-            Request::SecretSet { name } => {
-                let secret = match one(descriptors) {
-                    Ok(pipe) => read_secret(pipe.into()).await,
-                    Err(failure) => Err(failure),
-                };
-                match secret {
-                    Ok(secret) => self.item(answer.secret_set(name, secret).await).await,
-                    Err(failure) => Ok(Err(failure)),
-                }
-            }
+            Request::SecretSet { name } => match handed_secret(descriptors).await {
+                Ok(secret) => self.item(answer.secret_set(name, secret).await).await,
+                Err(failure) => Ok(Err(failure)),
+            },
             Request::Upgrade { program } => self.item(answer.upgrade(program).await).await,
+            Request::BudgetList {} => self.items(answer.budgets().await).await,
+            Request::BudgetSet { budget, limit } => {
+                self.item(answer.budget_set(budget, limit).await).await
+            }
             Request::SignerList {} => self.items(answer.signers().await).await,
             Request::SignerCreate { name, algorithm } => {
                 self.item(answer.signer_create(name, algorithm).await).await
@@ -263,6 +267,27 @@ impl Conversation {
             }
             Request::TokenCreate(order) => self.item(answer.token_create(order).await).await,
         }
+    }
+
+    /// Begins to serve a sandbox.
+    async fn attach(
+        &mut self,
+        attach: Attach,
+        descriptors: Vec<OwnedFd>,
+        answer: &dyn Answer,
+        stop: &CancellationToken,
+    ) -> io::Result<Result<(), Failure>> {
+        let client = self.0.as_fd().try_clone_to_owned()?;
+        let Some(handed) = Handed::sort(&attach, client, descriptors) else {
+            let problem = "the sandbox handed over the wrong number of listeners";
+            return Ok(Err(Failure::new(problem)));
+        };
+        let (attached, attachment) = match answer.attach(attach, handed).await {
+            Ok(both) => both,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        self.line(&json!({ "item": attached })).await?;
+        self.attached(attachment, stop).await.map(Ok)
     }
 
     /// Serves a sandbox until its client goes, and says what came through it.
@@ -319,6 +344,11 @@ fn one(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
     let wrong = |_| Failure::new("this request needs exactly one descriptor");
     let [descriptor] = <[OwnedFd; 1]>::try_from(descriptors).map_err(wrong)?;
     Ok(descriptor)
+}
+
+/// The secret in the one pipe that was handed over.
+async fn handed_secret(descriptors: Vec<OwnedFd>) -> Result<Secret, Failure> {
+    read_secret(one(descriptors)?.into()).await
 }
 
 /// Reads a secret from a pipe, without the line end that typing and `echo` leave behind.

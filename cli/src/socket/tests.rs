@@ -10,18 +10,19 @@ use std::{
     time::Duration,
 };
 
-use exeat_types::{AgentId, CallId, CredentialId, Digest, Secret, Timestamp};
+use exeat_types::{AgentId, ApprovalId, CallId, CredentialId, Digest, Secret, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     answer::{Answer, Attachment, Failure, Handed, Lines, Served},
+    approvals::{AgentEntry, ApprovalOrder, ApprovalShown},
     client::Client,
     protocol::{
-        Attach, Attached, ConnectionEntry, ConnectionQuery, DisconnectOrder, Exported, Hold,
-        PolicyShown, ReceiptFilter, Request, SecretEntry, SelfTest, SignerEntry, Status, Summary,
-        TokenMade, TokenOrder, Upgraded,
+        Attach, Attached, BudgetEntry, ConnectionEntry, ConnectionQuery, Device, DisconnectOrder,
+        Enrolling, Exported, Hold, PolicyShown, PolicyTexts, ReceiptFilter, Request, SecretEntry,
+        SelfTest, SignerEntry, Status, Summary, TokenMade, TokenOrder, Upgraded,
     },
     server,
 };
@@ -67,6 +68,8 @@ impl Answer for Remembering {
             policy: Digest::of(b""),
             listeners: Vec::new(),
             metrics: None,
+            console: None,
+            console_port: None,
             sandboxes: 0,
         })
     }
@@ -118,8 +121,52 @@ impl Answer for Remembering {
         Ok(Vec::new())
     }
 
+    async fn agent_list(&self) -> Result<Vec<AgentEntry>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn agent_pause(&self, agent: AgentId) -> Result<AgentEntry, Failure> {
+        Err(Failure::new(format!("there is no agent `{agent}`")))
+    }
+
+    async fn agent_resume(&self, agent: AgentId) -> Result<AgentEntry, Failure> {
+        Err(Failure::new(format!("there is no agent `{agent}`")))
+    }
+
+    async fn approval_list(&self) -> Result<Vec<ApprovalShown>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn approval_show(&self, id: ApprovalId) -> Result<ApprovalShown, Failure> {
+        Err(Failure::new(format!("there is no approval `{id}`")))
+    }
+
+    async fn approval_answer(&self, order: ApprovalOrder) -> Result<ApprovalShown, Failure> {
+        Err(Failure::new(format!("there is no approval `{}`", order.id)))
+    }
+
     async fn policy_show(&self) -> Result<PolicyShown, Failure> {
         Err(anyhow::anyhow!("inner").context("outer").into())
+    }
+
+    async fn request_ask(&self, _: AgentId, _: exeat_pipeline::Order) -> Result<Value, Failure> {
+        Err(Failure::new("no requests"))
+    }
+
+    async fn request_list(&self) -> Result<Vec<Value>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn grant_answer(&self, _: super::GrantOrder) -> Result<Value, Failure> {
+        Err(Failure::new("no grants"))
+    }
+
+    async fn policy_sources(&self) -> Result<PolicyTexts, Failure> {
+        Err(Failure::new("no policy"))
+    }
+
+    async fn past(&self, _: ReceiptFilter, _: Lines) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn receipt_export(&self, _: ReceiptFilter, mut into: File) -> Result<Exported, Failure> {
@@ -162,6 +209,22 @@ impl Answer for Remembering {
             version: 1,
             created: Timestamp::from_millis(0),
         })
+    }
+
+    async fn console_devices(&self) -> Result<Vec<Device>, Failure> {
+        Err(Failure::new("not here"))
+    }
+
+    async fn console_enroll(&self, _: String) -> Result<Enrolling, Failure> {
+        Err(Failure::new("not here"))
+    }
+
+    async fn budgets(&self) -> Result<Vec<BudgetEntry>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn budget_set(&self, _: String, _: Option<String>) -> Result<BudgetEntry, Failure> {
+        Err(Failure::new("no budgets here"))
     }
 
     async fn signers(&self) -> Result<Vec<SignerEntry>, Failure> {

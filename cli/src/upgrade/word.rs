@@ -5,7 +5,8 @@
 //! and `end`, until the old process closes. In place of any word the new process may say `failed`.
 
 use exeat_ledger::Position;
-use exeat_types::Timestamp;
+use exeat_pipeline::{Mark, RunSoFar};
+use exeat_types::{Origin, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -98,6 +99,47 @@ impl From<Place> for Position {
     }
 }
 
+/// The run of an agent that goes on under another gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MovedRun {
+    /// Its id.
+    pub(crate) id: Option<RunId>,
+    /// Its first call.
+    pub(crate) began: Timestamp,
+    /// Where untrusted content came from first, if there was any.
+    pub(crate) marked_by: Option<Origin>,
+    /// Whether that looked as if it were meant to steer the agent.
+    pub(crate) steers: bool,
+    /// How often a placeholder was used outside its slot.
+    pub(crate) alarms: u64,
+}
+
+impl From<RunSoFar> for MovedRun {
+    fn from(run: RunSoFar) -> Self {
+        let steers = run.mark.as_ref().is_some_and(|mark| mark.steers);
+        Self {
+            id: run.id,
+            began: run.began,
+            marked_by: run.mark.map(|mark| mark.origin),
+            steers,
+            alarms: run.alarms,
+        }
+    }
+}
+
+impl From<MovedRun> for RunSoFar {
+    fn from(run: MovedRun) -> Self {
+        let steers = run.steers;
+        Self {
+            id: run.id,
+            began: run.began,
+            mark: run.marked_by.map(|origin| Mark { origin, steers }),
+            alarms: run.alarms,
+        }
+    }
+}
+
 /// A sandbox that goes on under another gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +152,9 @@ pub(crate) struct Moved {
     pub(crate) summary: Summary,
     /// The hosts that calls went to.
     pub(crate) hosts: Vec<String>,
+    /// Its run, once there was a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<MovedRun>,
     /// Its root, PEM.
     pub(crate) certificate_pem: String,
     /// The root's key, sealed.

@@ -5,6 +5,14 @@
 #[cfg(test)]
 mod aws;
 #[cfg(test)]
+mod capabilities;
+#[cfg(test)]
+mod console_api;
+#[cfg(test)]
+mod console_https;
+#[cfg(test)]
+mod console_upgrade;
+#[cfg(test)]
 mod corporate;
 #[cfg(test)]
 mod first;
@@ -21,7 +29,13 @@ mod keys;
 #[cfg(test)]
 mod llm;
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod oauth;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod passkeys;
 #[cfg(test)]
 mod signing;
 #[cfg(test)]

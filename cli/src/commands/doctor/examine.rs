@@ -165,7 +165,11 @@ fn assignment(
     };
     witness.tell(&mut errand);
     let own = gate.listeners.iter().chain(&gate.metrics);
-    let own: Vec<SocketAddr> = own.filter_map(|text| on_loopback(text)).collect();
+    let mut own: Vec<SocketAddr> = own.filter_map(|text| on_loopback(text)).collect();
+    own.extend(
+        gate.console_port
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+    );
     errand.tcp.extend(&own);
     let deciding = ground.settings.watched();
     let deciding = deciding.iter().flat_map(std::path::absolute);

@@ -168,7 +168,7 @@ fn write_configuration(
     fs::write(place.join("policy.toml"), rule)?;
     fs::write(place.join("root.pem"), &upstream.root_pem)?;
     let settings = format!(
-        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:0\"\n[metrics]\naddress = \"127.0.0.1:0\"\n\
+        "[[listener]]\nmode = \"explicit\"\naddress = \"127.0.0.1:0\"\n[metrics]\naddress = \"127.0.0.1:0\"\n[console]\naddress = \"127.0.0.1:0\"\n\
          [agents.{AGENT}]\n[network]\nupstream-roots = [\"root.pem\"]\n\
          allow-private = [\"{HOST}:443\", \"{OTHER}:443\", \"{PLAIN}:80\"]\nconnect-to = {{ {fixed} }}\n"
     );

@@ -1,6 +1,6 @@
 //! What came of a run, in one line: hosts, requests, refusals, spend, receipts.
 
-use exeat_types::AgentId;
+use exeat_types::{AgentId, amount_in_words};
 
 use crate::{
     commands::Place,
@@ -39,7 +39,7 @@ fn line(summary: &Summary, agent: &AgentId) -> String {
     let spent: Vec<String> = summary
         .spent
         .iter()
-        .map(|(unit, amount)| format!("{amount} {unit}"))
+        .map(|(unit, amount)| amount_in_words(*amount, unit))
         .collect();
     let spent = match spent.is_empty() {
         true => "$0.00".to_owned(),
@@ -79,10 +79,11 @@ mod tests {
             "3 hosts, 12 requests, 1 refused, $0.00 spent, receipts ok (exeat receipt list --agent claude)"
         );
         (summary.hosts, summary.open) = (1, 1);
-        summary.spent.insert("sat".to_owned(), 21);
+        summary.spent.insert("USD-6".to_owned(), 50_000);
+        summary.spent.insert("tokens".to_owned(), 2100);
         assert_eq!(
             line(&summary, &agent),
-            "1 host, 12 requests, 1 refused, 21 sat spent, 1 receipt still open (exeat receipt list --agent claude)"
+            "1 host, 12 requests, 1 refused, 0.05 USD and 2100 tokens spent, 1 receipt still open (exeat receipt list --agent claude)"
         );
     }
 }

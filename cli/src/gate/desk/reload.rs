@@ -47,7 +47,11 @@ impl Desk {
         let settings = self.state.settings().context("no configuration")?;
         let fresh = settings.reload()?;
         let rules = self.state.rules(&fresh).await?;
+        if let Some(door) = self.running.as_ref().and_then(|it| it.console.as_ref()) {
+            door.notifier.use_channels(fresh.notify.clone());
+        }
         self.state.replace_settings(fresh);
+        self.bound_requests();
         if let Err(error) = self.state.renew_root() {
             tracing::error!(
                 problem = format!("{error:#}"),

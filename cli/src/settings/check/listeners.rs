@@ -140,7 +140,7 @@ impl Check<'_> {
         }
     }
 
-    fn tls(&mut self, raw: RawTls) -> Option<ListenerTls> {
+    pub(super) fn tls(&mut self, raw: RawTls) -> Option<ListenerTls> {
         let (cert, key) = (raw.cert?, raw.key?);
         self.certificates(&cert);
         self.exists(&key);

@@ -2,6 +2,7 @@
 
 mod first;
 mod keys;
+mod learn;
 mod rules;
 mod screen;
 pub(crate) mod server;
