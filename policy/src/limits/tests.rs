@@ -250,7 +250,7 @@ fn limits_are_part_of_the_digest_of_the_policy() {
 fn a_period_is_given_once_however_it_is_written() {
     refuses(
         "[limits.claude]\ncalls = { 24h = 10, 1440m = 20 }\n",
-        &[(2, "`1440m` is as long as another period that is given")],
+        &[(2, "`24h` is as long as another period that is given")],
     );
 }
 
