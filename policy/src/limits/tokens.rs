@@ -66,19 +66,22 @@ fn answered(api: Api, body: &Value) -> Option<u64> {
                 .try_fold(0_u64, |all, one| all.checked_add(one?))
         }
         Api::OpenaiChat => {
-            let old = number(body, "max_tokens");
-            let most = number(body, "max_completion_tokens").or(old)?;
+            // Servers read one or the other.
+            let most = number(body, "max_completion_tokens").max(number(body, "max_tokens"))?;
             most.checked_mul(times(body, "n")?)
         }
         Api::OpenaiResponses => number(body, "max_output_tokens"),
         Api::Gemini => {
-            let config = body
-                .get("generationConfig")
-                .or_else(|| body.get("generation_config"))?;
-            let most = number(config, "maxOutputTokens")
-                .or_else(|| number(config, "max_output_tokens"))?;
-            let count = times(config, "candidateCount")?.max(times(config, "candidate_count")?);
-            most.checked_mul(count)
+            let configs = ["generationConfig", "generation_config"];
+            let configs: Vec<&Value> = configs.iter().filter_map(|key| body.get(*key)).collect();
+            let most = |config: &&Value| {
+                number(config, "maxOutputTokens").max(number(config, "max_output_tokens"))
+            };
+            let most = configs.iter().filter_map(most).max()?;
+            configs.iter().try_fold(most, |all, config| {
+                let count = times(config, "candidateCount")?.max(times(config, "candidate_count")?);
+                Some(all.max(most.checked_mul(count)?))
+            })
         }
     }
 }
@@ -91,6 +94,9 @@ fn refers_outside(value: &Value, media: &mut u64) -> bool {
                 return true;
             }
             let kind = (key == "type").then(|| value.as_str()).flatten();
+            if kind == Some("item_reference") {
+                return true;
+            }
             if MEDIA.contains(&key.as_str()) || kind.is_some_and(|kind| MEDIA.contains(&kind)) {
                 *media = media.saturating_add(1);
             }
@@ -117,6 +123,20 @@ mod tests {
         let most = most_tokens(api, body, 100);
         let all = expect.map(|answer| answer + 100 + OVERHEAD_TOKENS);
         assert_eq!(most, all, "{body}");
+    }
+
+    #[test]
+    fn of_two_spellings_the_larger_counts_and_what_was_stored_has_no_bound() {
+        let both = json!({"max_completion_tokens": 1, "max_tokens": 100_000});
+        check(Api::OpenaiChat, &both, Some(100_000));
+        let both = json!({
+            "generationConfig": {"maxOutputTokens": 1}, "generation_config": {"max_output_tokens": 9}
+        });
+        check(Api::Gemini, &both, Some(9));
+        let stored = json!({
+            "max_output_tokens": 5, "input": [{"type": "item_reference", "id": "msg_1"}]
+        });
+        check(Api::OpenaiResponses, &stored, None);
     }
 
     #[test]
